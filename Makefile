@@ -1,0 +1,75 @@
+# evsim: `make demo` and `make test` each make .venv, install what they need, and run.
+# Needs make and Python 3.11 or newer. Another interpreter: make test PYTHON=/path/to/python3.12
+
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+PIP    := $(BIN)/python -m pip install --quiet -c constraints.txt
+PINNED := pyproject.toml setup.cfg constraints.txt
+
+DEMO   := $(BIN)/python -m evsim train digits --seeds 0,1,2 --out runs/demo --force
+BENCH  := $(BIN)/python examples/bench_learn.py
+# One thread each, and kernels compiled afresh: numba does not see a change in a kernel's callee in another file.
+PINS   := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1 NUMBA_NUM_THREADS=1 \
+          NUMBA_CACHE_DIR=$(CURDIR)/.numba-cache
+
+# Nothing is written outside the checkout, pip's cache aside.
+ifeq ($(strip $(HOME)),)
+export HOME := $(CURDIR)/$(VENV)/home
+endif
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+export PYRIGHT_PYTHON_CACHE_DIR := $(CURDIR)/$(VENV)/pyright
+export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
+export MPLCONFIGDIR := $(CURDIR)/$(VENV)/matplotlib
+export MPLBACKEND := Agg
+
+.DEFAULT_GOAL := help
+.PHONY: demo test test-all lint bench clean help
+
+help:  ## list the targets
+	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/^([a-z-]+):.*## */  make \1|/' | column -t -s '|' 2>/dev/null \
+	  || grep -E '^[a-z-]+:.*##' Makefile
+
+demo: $(VENV)/.core  ## train on real handwritten digits, three seeds, and print the table
+	$(DEMO)
+
+test: lint  ## lint, type check, tests, and a subset without the JIT
+	$(call run_tests,not full)
+
+test-all: lint  ## the same with every exactness case
+	$(call run_tests,full or not full)
+
+lint: $(VENV)/.full  ## ruff and pyright
+	$(BIN)/ruff check .
+	$(BIN)/pyright --pythonpath $(BIN)/python
+
+bench: $(VENV)/.core  ## time the learner
+	$(BENCH)
+
+clean:  ## remove .venv, caches and builds; runs/ stays
+	rm -rf $(VENV) .numba-cache .pytest_cache .ruff_cache .coverage build evsim.egg-info
+	find evsim models tests examples -name __pycache__ -prune -exec rm -rf {} + 2>/dev/null || true
+
+define run_tests
+rm -rf .numba-cache
+$(PINS) $(BIN)/python -m pytest -m "$(1)"
+$(PINS) NUMBA_DISABLE_JIT=1 $(BIN)/python -m coverage run -m pytest -q -m "nojit and not full"
+$(BIN)/python -m coverage report
+endef
+
+$(VENV)/.made:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
+	  echo "evsim needs Python 3.11 or newer, and '$(PYTHON)' is `$(PYTHON) --version 2>/dev/null || echo missing`:" \
+	       "install one and name it, as in 'make PYTHON=/path/to/python3.11 test'." >&2; exit 1; }
+	$(PYTHON) -m venv --clear $(VENV)
+	@touch $@
+
+$(VENV)/.core: $(VENV)/.made $(PINNED)
+	@echo "Installing evsim and its light dependencies into $(VENV) ..."
+	$(PIP) -e ".[data]"
+	@touch $@
+
+$(VENV)/.full: $(VENV)/.made $(PINNED)
+	@echo "Installing evsim, torch and the development tools into $(VENV): the first time takes some minutes ..."
+	$(PIP) -e ".[dev,torch,data,plot]"
+	@touch $@ $(VENV)/.core

@@ -1,0 +1,77 @@
+"""evsim: event-based recurrent networks that learn online, exactly, in memory that does not grow.
+
+The public names below are loaded when first used: `import evsim` itself loads neither numpy nor numba.
+"""
+
+from importlib import import_module as _import_module
+from pathlib import Path as _Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from evsim.cells.egru import EGRU
+    from evsim.cells.evrnn import EvRNN
+    from evsim.checkpoint import Checkpoint, load, save
+    from evsim.learners.rtrl import RTRL
+    from evsim.network import Network
+    from evsim.optim import SGD, Adam
+    from evsim.readout import Readout
+    from evsim.registry import names, register
+    from evsim.schedule import Cosine, Exponential, StepDecay
+    from evsim.trainer import Trainer
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "Adam",
+    "Checkpoint",
+    "Cosine",
+    "EGRU",
+    "EvRNN",
+    "Exponential",
+    "Network",
+    "RTRL",
+    "Readout",
+    "SGD",
+    "StepDecay",
+    "Trainer",
+    "load",
+    "names",
+    "register",
+    "save",
+]
+
+_MODULE_OF = {
+    "Adam": "evsim.optim",
+    "Checkpoint": "evsim.checkpoint",
+    "Cosine": "evsim.schedule",
+    "EGRU": "evsim.cells.egru",
+    "EvRNN": "evsim.cells.evrnn",
+    "Exponential": "evsim.schedule",
+    "Network": "evsim.network",
+    "RTRL": "evsim.learners.rtrl",
+    "Readout": "evsim.readout",
+    "SGD": "evsim.optim",
+    "StepDecay": "evsim.schedule",
+    "Trainer": "evsim.trainer",
+    "load": "evsim.checkpoint",
+    "names": "evsim.registry",
+    "register": "evsim.registry",
+    "save": "evsim.checkpoint",
+}
+
+# models/ lies beside evsim/ in a checkout and inside it in a wheel; either way it is evsim.models.
+_here = _Path(__file__).resolve().parent
+if not (_here / "models").is_dir():
+    __path__.append(str(_here.parent))
+
+
+def __getattr__(name: str):
+    if name not in _MODULE_OF:
+        raise AttributeError(f"module 'evsim' has no attribute {name!r}; it offers {', '.join(__all__)}")
+    value = getattr(_import_module(_MODULE_OF[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,1 @@
+"""Gradient engines: one file each, named in the registry."""

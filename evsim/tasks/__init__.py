@@ -1,0 +1,1 @@
+"""Tasks to train on: one file each, named in the registry."""

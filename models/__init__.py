@@ -1,0 +1,1 @@
+"""Baselines written with torch, imported as `evsim.models`."""
