@@ -1,0 +1,111 @@
+"""EGRU: a gated recurrent unit that speaks only when its state crosses a threshold."""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from evsim.cell import Cell
+from evsim.drive import carry_over, drive, set_bias
+from evsim.jit import jit
+from evsim.opcount import EVENTS, FORWARD, PHI, STEPS
+from evsim.surrogate import psi
+
+
+@jit
+def _run_egru(
+    lo, hi, steps, last, first, x, x_first, in_ptr, in_target, in_at, rec_ptr, rec_target, rec_at, bias_at, local_at,
+    in_channels, rec_channels, settings, theta, y, A, B, C, phi, D, stored, a, count,
+):  # fmt: skip
+    """Steps 1..steps of streams lo..hi-1; arguments as in evsim.forward. stored: s, d s/d c, d s/d threshold."""
+    n = bias_at.shape[0]
+    m = in_ptr.shape[0] - 1
+    kind, height, half_width, slope, detach = settings
+    kind = int(kind)
+    for b in range(lo, hi):
+        carry_over(b, last, first, n, y, phi, D)
+        for t in range(1, steps + 1):
+            heard, own = x[b, t, x_first : x_first + m], y[b, t - 1, first : first + n]
+            set_bias(a, bias_at, theta)
+            count[FORWARD] += drive(a, in_channels, heard, in_ptr, in_target, in_at, theta)
+            count[FORWARD] += drive(a, rec_channels, own, rec_ptr, rec_target, rec_at, theta)
+            count[STEPS] += 1
+            for i in range(n):
+                u = first + i
+                threshold = theta[local_at[i, 0]]
+                z = 1.0 / (1.0 + math.exp(-a[i, 0]))
+                r = 1.0 / (1.0 + math.exp(-a[i, 1]))
+                g = math.tanh(a[i, 2] + r * a[i, 3])
+                e = stored[b, u, 0]
+                c = z * e + (1.0 - z) * g
+                k = (1.0 - z) * (1.0 - g * g)
+                A[b, t, u, 0, 0] = z * stored[b, u, 1]
+                B[b, t, u, 0, 0] = (e - g) * z * (1.0 - z)
+                B[b, t, u, 0, 1] = k * a[i, 3] * r * (1.0 - r)
+                B[b, t, u, 0, 2] = k
+                B[b, t, u, 0, 3] = k * r
+                C[b, t, u, 0, 0] = z * stored[b, u, 2]
+                h = psi(kind, c - threshold, height, half_width, slope)
+                o = 1.0 if c > threshold else 0.0
+                y[b, t, u] = o * c
+                phi[b, t, u, 0] = o + c * h
+                D[b, t, u, 0] = -c * h
+                through = 0.0 if detach != 0 else threshold * h
+                stored[b, u, 0] = c - o * threshold
+                stored[b, u, 1] = 1.0 - through
+                stored[b, u, 2] = -o + through
+                if o != 0:
+                    count[EVENTS] += 1
+                if phi[b, t, u, 0] != 0:
+                    count[PHI] += 1
+
+
+@dataclass(frozen=True, eq=False)
+class EGRU(Cell):
+    """Event-based GRU with the reset gate after the product (Subramoney et al. 2023, the form of their EvNN code).
+
+    z = sigmoid(a_z), r = sigmoid(a_r), g = tanh(a_g + r * a_q), c_t = z * s_{t-1} + (1 - z) * g,
+    o = H(c_t - threshold), y_t = o * c_t, s_t = c_t - o * threshold.
+    Inputs feed z, r, g; recurrence feeds z, r, q; all four have a bias. height * threshold must stay below 1, or the
+    state's own derivative could change sign.
+    """
+
+    half_width: float = 0.2
+    threshold: float | np.ndarray = 0.3
+    learn_threshold: bool = True
+
+    kind = "egru"
+    channels = ("z", "r", "g", "q")
+    in_channels = (0, 1, 2)
+    rec_channels = (0, 1, 3)
+    states = ("c",)
+    local = ("threshold",)
+    kept = 1
+    stored = 3
+    bias = {"z": 1.0}  # noqa: RUF012
+    kernel = staticmethod(_run_egru)
+    source = "Subramoney, Nazeer, Schoene, Mayr, Kappel: Efficient recurrent architectures through activity sparsity (ICLR 2023)"
+
+    def check_local(self, name, values):
+        super().check_local(name, values)
+        if self.pseudo.peak * values.max() >= 1:
+            raise ValueError(
+                f"height * threshold = {self.pseudo.peak * values.max():g} for an EGRU: it must stay below 1; "
+                "lower the threshold or the surrogate's height"
+            )
+
+    def bounds(self, name):
+        top = 1.0 if self.pseudo.peak < 1 else 0.999 / self.pseudo.peak
+        return (1e-3, top)
+
+    def advance(self, m, w, a, q):
+        z, r, g, inner = a
+        z, r = m.sigmoid(z), m.sigmoid(r)
+        return (z * w[0] + (1.0 - z) * m.tanh(g + r * inner),)
+
+    def emit(self, m, s, q):
+        return m.event(s[0] - q[0]) * s[0]
+
+    def keep(self, m, s, q):
+        o = m.event(s[0] - q[0])
+        return (s[0] - (m.detach(o) if self.detach_reset else o) * q[0],)

@@ -1,0 +1,91 @@
+"""EvRNN: a recurrent network without memory of its own, whose units speak only above a threshold."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from evsim.cell import Cell
+from evsim.drive import carry_over, drive, set_bias
+from evsim.jit import jit
+from evsim.opcount import EVENTS, FORWARD, PHI, STEPS
+from evsim.surrogate import psi
+
+
+@jit
+def _run_evrnn(
+    lo, hi, steps, last, first, x, x_first, in_ptr, in_target, in_at, rec_ptr, rec_target, rec_at, bias_at, local_at,
+    in_channels, rec_channels, settings, theta, y, A, B, C, phi, D, stored, a, count,
+):  # fmt: skip
+    """Steps 1..steps of streams lo..hi-1; arguments as in evsim.forward. Nothing is kept: A and C stay 0, B is 1."""
+    n = bias_at.shape[0]
+    m = in_ptr.shape[0] - 1
+    kind, height, half_width, slope, graded = settings
+    kind = int(kind)
+    for b in range(lo, hi):
+        carry_over(b, last, first, n, y, phi, D)
+        for t in range(1, steps + 1):
+            heard, own = x[b, t, x_first : x_first + m], y[b, t - 1, first : first + n]
+            set_bias(a, bias_at, theta)
+            count[FORWARD] += drive(a, in_channels, heard, in_ptr, in_target, in_at, theta)
+            count[FORWARD] += drive(a, rec_channels, own, rec_ptr, rec_target, rec_at, theta)
+            count[STEPS] += 1
+            for i in range(n):
+                u = first + i
+                v = a[i, 0]
+                threshold = theta[local_at[i, 0]]
+                h = psi(kind, v - threshold, height, half_width, slope)
+                o = 1.0 if v > threshold else 0.0
+                B[b, t, u, 0, 0] = 1.0
+                if graded != 0:
+                    y[b, t, u] = o * v
+                    phi[b, t, u, 0] = o + v * h
+                    D[b, t, u, 0] = -v * h
+                else:
+                    y[b, t, u] = o
+                    phi[b, t, u, 0] = h
+                    D[b, t, u, 0] = -h
+                if o != 0:
+                    count[EVENTS] += 1
+                if phi[b, t, u, 0] != 0:
+                    count[PHI] += 1
+
+
+@dataclass(frozen=True, eq=False)
+class EvRNN(Cell):
+    """Event-based vanilla RNN (Subramoney 2023, arXiv 2303.05641, without its tanh).
+
+    v_t = a_t, o = H(v_t - threshold), y_t = o * v_t, or y_t = o with graded=False. A unit with d y/d v = 0 has a row of
+    zeros in the output's influence: it is not computed. detach_reset has no effect, for there is no reset.
+    """
+
+    threshold: float | np.ndarray = 0.5
+    learn_threshold: bool = False
+    graded: bool = True
+
+    kind = "evrnn"
+    channels = ("v",)
+    in_channels = (0,)
+    rec_channels = (0,)
+    states = ("v",)
+    local = ("threshold",)
+    kept = 0
+    stored = 0
+    memory = False
+    kernel = staticmethod(_run_evrnn)
+    source = "Subramoney: Efficient real time recurrent learning through combined activity and parameter sparsity (2023)"
+
+    def settings(self):
+        return (*self.pseudo.settings(), float(self.graded))
+
+    def bounds(self, name):
+        return (1e-3, np.inf)
+
+    def advance(self, m, w, a, q):
+        return (a[0],)
+
+    def emit(self, m, s, q):
+        o = m.event(s[0] - q[0])
+        return o * s[0] if self.graded else o
+
+    def keep(self, m, s, q):
+        return ()

@@ -1,0 +1,123 @@
+"""Checks of what a user passes in: each refusal says what was given, what is needed and what to do."""
+
+import difflib
+import numbers
+
+import numpy as np
+
+
+def check_choice(name, value, choices):
+    """Return `value` if it is one of `choices`; ValueError names the nearest otherwise."""
+    if value in list(choices):
+        return value
+    near = difflib.get_close_matches(str(value), [str(c) for c in choices], 1)
+    hint = f"; did you mean {near[0]!r}?" if near else ""
+    raise ValueError(f"{name}={value!r} is unknown: choose one of {', '.join(map(str, choices))}{hint}")
+
+
+def check_positive(name, value):
+    """Return a finite float > 0."""
+    if not _real(value) or not np.isfinite(value) or value <= 0:
+        raise ValueError(f"{name}={value!r} is not usable: give a finite number above 0")
+    return float(value)
+
+
+def check_count(name, value, least=1):
+    """Return an int >= least."""
+    if isinstance(value, bool) or not isinstance(value, numbers.Integral) or value < least:
+        raise ValueError(f"{name}={value!r} is not usable: give a whole number of at least {least}")
+    return int(value)
+
+
+def check_density(name, value):
+    """Return a float in (0, 1]."""
+    if not _real(value) or not 0 < value <= 1:
+        raise ValueError(f"{name}={value!r} is not usable: give the fraction of weights that exist, above 0 and at most 1")
+    return float(value)
+
+
+def check_mask(name, mask, shape):
+    """Return a boolean copy of `mask` of the given shape, or None for None.
+
+    A leading axis of channels, as in `Network.masks()`, is accepted where all channels agree.
+    """
+    if mask is None:
+        return None
+    mask = np.asarray(mask)
+    if mask.dtype != np.bool_:
+        raise TypeError(f"{name} has dtype {mask.dtype}: give a boolean array (for 0/1 numbers, mask.astype(bool))")
+    if mask.ndim == 3 and len(mask) and (mask == mask[0]).all():
+        mask = mask[0]
+    if mask.shape != shape:
+        raise ValueError(f"{name} has shape {mask.shape}, but these sizes need {shape}: pass a mask of that shape")
+    return mask.copy()
+
+
+def check_dtype(dtype):
+    """Return np.float32 or np.float64 as a numpy dtype."""
+    try:
+        found = np.dtype(dtype)
+    except TypeError:
+        found = None
+    if found not in (np.dtype("float32"), np.dtype("float64")):
+        raise ValueError(f'dtype={dtype!r} is not supported: give "float32" or "float64"')
+    return found
+
+
+def per_unit(name, value, units):
+    """Return a float64 array (units,) of finite values from a number or an array of that shape."""
+    array = np.asarray(value)
+    if array.dtype.kind not in "iuf" or array.shape not in ((), (units,)) or not np.isfinite(array).all():
+        raise ValueError(f"{name}={value!r} is not usable: give one finite number, or {units} of them, one per unit")
+    return np.broadcast_to(array.astype(np.float64), (units,)).copy()
+
+
+def as_floats(name, value, shape, dtype):
+    """Return `value` as a C-contiguous array of `dtype`, shaped `shape` (None stands for any length).
+
+    bool, int and float are cast; TypeError for other kinds, ValueError for a wrong shape, NaN or infinity.
+    """
+    array = np.asarray(value)
+    if array.dtype.kind not in "biuf":
+        raise TypeError(f"{name} has dtype {array.dtype}: give real numbers (bool, int or float)")
+    if len(array.shape) != len(shape) or any(s is not None and s != a for s, a in zip(shape, array.shape, strict=True)):
+        raise ValueError(f"{name} has shape {array.shape}, but {_shown(shape)} is needed: reshape it or change the sizes")
+    array = np.ascontiguousarray(array, dtype=dtype)
+    check_finite(name, array)
+    return array
+
+
+def check_finite(name, array):
+    """Raise ValueError, with the first place, if `array` holds NaN or infinity."""
+    flat = array.ravel()
+    if np.isfinite(flat.dot(flat)) or np.isfinite(array).all():  # the product is cheap; it may overflow, hence the second look
+        return
+    place = tuple(int(i) for i in np.argwhere(~np.isfinite(array))[0])
+    raise ValueError(f"{name} holds {array[place]} at index {place}: remove or replace NaN and infinity (also beyond {array.dtype})")
+
+
+def as_labels(name, value, shape, classes):
+    """Return `value` as int64 labels in [0, classes), shaped `shape` (None stands for any length)."""
+    array = np.asarray(value)
+    if array.dtype.kind not in "iu":
+        raise TypeError(f"{name} has dtype {array.dtype}: cross entropy needs whole numbers, the class of each step")
+    if len(array.shape) != len(shape) or any(s is not None and s != a for s, a in zip(shape, array.shape, strict=True)):
+        raise ValueError(f"{name} has shape {array.shape}, but {_shown(shape)} is needed: one class per step")
+    return np.ascontiguousarray(array, dtype=np.int64)
+
+
+def check_labels(name, labels, classes, keep=True):
+    """Raise ValueError if a kept label lies outside [0, classes)."""
+    wrong = ((labels < 0) | (labels >= classes)) & keep
+    if np.any(wrong):
+        found = labels[wrong].flat[0] if labels.ndim else labels
+        raise ValueError(f"{name} holds class {int(found)}: with {classes} outputs, classes run from 0 to {classes - 1}")
+
+
+def _real(value):
+    return isinstance(value, numbers.Real) and not isinstance(value, bool)
+
+
+def _shown(shape):
+    inner = ", ".join("any" if s is None else str(s) for s in shape)
+    return f"({inner},)" if len(shape) == 1 else f"({inner})"

@@ -1,0 +1,145 @@
+"""RTRL: exact gradients while time runs forward, in memory that does not grow with the sequence."""
+
+import numpy as np
+
+from evsim.check import check_count
+from evsim.influence import advance, contract
+from evsim.learner import Learner
+from evsim.structure import pairs
+from evsim.tiles import build_tiles
+
+TILE_BYTES = 512  # a tile's row: long enough to vectorise, short enough that a tile stays in the cache
+
+
+class RTRL(Learner):
+    """Real-time recurrent learning (Williams and Zipser 1989), exact and sparse in activity and in weights.
+
+    Carries M = d(state)/d(parameters) for every stream, with a fixed structure: only rows that a path in the masks can
+    reach exist (`structure()`). block=1 advances M at every step.
+    """
+
+    exact = True
+    memory_claim = "O(n P), whatever the sequence's length"
+    cost_claim = "density * phi-rate * n^2 * P, and n P for units with memory; EvRNN: times phi-rate once more"
+
+    def __init__(self, net, loss="cross_entropy", block=1, streams=1, threads=1):
+        if check_count("block", block) != 1:
+            raise ValueError(f"block={block} is not available: this version advances the influence at every step, use block=1")
+        self.block = block
+        self._tiles = build_tiles(net, TILE_BYTES // net.dtype.itemsize)
+        self._graph = _graph(net)
+        tiles = self._tiles
+        self._index = (
+            tiles.tile, tiles.piece_ptr, tiles.piece, tiles.set_ptr, tiles.unit, tiles.row, tiles.position
+        )  # fmt: skip
+        super().__init__(net, loss, streams, threads)
+
+    def structure(self):
+        """Boolean CSR array (units, units), layers bottom up: entry (i, k) where M holds d(state i)/d(parameters of k)."""
+        return pairs(self.net.layout.set_of_unit, self.net.layout.sets)
+
+    def influence(self, stream=0):
+        """M of one stream as a dense array (states, columns), columns in the order of `net.theta`. For small networks."""
+        states = np.array([len(c.states) for c in self.net.layers for _ in range(c.units)])
+        first = np.cumsum(states) - states
+        dense = np.zeros((states.sum(), self.net.layout.unit_columns), self.net.dtype)
+        tiles = self._tiles
+        for which, column, width, entries, flags in tiles.tile:
+            for r in range(tiles.set_ptr[which], tiles.set_ptr[which + 1]):
+                u = tiles.unit[r]
+                if self._live[stream, flags + r - tiles.set_ptr[which]]:
+                    at = entries + tiles.row[r] * width
+                    block = self._M[stream, at : at + states[u] * width].reshape(states[u], width)
+                    dense[first[u] : first[u] + states[u], column : column + width] = block
+        return dense
+
+    def reset(self, streams=None):
+        super().reset(streams)
+        self._live[:] = 0
+
+    def state(self):
+        return {**super().state(), "live": self._live.copy(), "M": self._M.copy() if self._live.any() else self._M[:, :0]}
+
+    def load_state(self, state):
+        super().load_state(state)
+        self._live[:] = state["live"]
+        if state["M"].size:
+            self._M[:] = state["M"]
+
+    def config(self):
+        return {**super().config(), "block": self.block}
+
+    def _allocate(self, streams):
+        super()._allocate(streams)
+        self._M = np.zeros((streams, self._tiles.entries), self.net.dtype)
+        self._live = np.zeros((streams, self._tiles.rows), np.uint8)
+
+    def _engine_memory(self):
+        index = sum(a.nbytes for a in (*self._index, *self._graph))
+        return {"influence": self._M.nbytes, "structure": index + self._live.nbytes}
+
+    def _workspace(self):
+        net, tiles, chunk = self.net, self._tiles, self._chunk
+        units, edges, states = net.layout.units, self._links, self._forward.A.shape[3]
+        members = int(np.diff(tiles.set_ptr).max())
+        width = int(tiles.tile[:, 2].max())
+        influence = (
+            np.zeros((chunk + 1, units + 1), np.int64), np.zeros((chunk + 1, units), np.int64),
+            np.zeros((chunk + 1, edges), np.int32), np.zeros((chunk + 1, edges, states), net.dtype),
+            np.zeros(2 * members * width, net.dtype), np.zeros((2, members), np.bool_),
+            np.zeros(members * 2, np.int64), np.zeros(members * 2, np.int64), np.zeros(states * width, net.dtype),
+        )  # fmt: skip
+        return (*super()._workspace(), influence)
+
+    @property
+    def _links(self):
+        return max(1, len(self._graph[3]) + sum(len(p.inp.source) for p in self.net.layout.layers[1:]))
+
+    def _learn(self, lo, hi, steps, space, count):
+        f, net = self._forward, self.net
+        advance(
+            lo, hi, steps, *self._graph, *self._index, net.theta, f.x, f.y, f.A, f.B, f.C, f.phi, f.D,
+            self._told, self._delta, self._M, self._live, self._gradient, *space[2], count,
+        )  # fmt: skip
+
+    def _contract(self, slot, space, count):
+        f, graph = self._forward, self._graph
+        contract(
+            0, self.streams, slot, graph[0], graph[1], graph[10], *self._index[:-1], f.phi, f.D,
+            self._delta, self._M, self._live, self._gradient, space[2][4], count,
+        )  # fmt: skip
+
+
+def _graph(net):
+    """Arrays that the kernels read of the network: per layer (states, first unit, memory, fed channels, ...), edges by target."""
+    cells, places = net.layers, net.layout.layers
+    layers = np.array(
+        [
+            (len(c.states), p.first, c.memory, len(c.in_channels), len(c.rec_channels), len(c.channels), len(c.trained()))
+            for c, p in zip(cells, places, strict=True)
+        ],
+        np.int64,
+    )
+    layer_of = np.repeat(np.arange(len(cells)), [c.units for c in cells])
+    rec = _join([p.rec for p in places], [p.first for p in places])
+    inp = _join([p.inp for p in places], [0, *(p.first for p in places[:-1])])
+    local = [[c.local.index(name) for name in c.trained()] for c in cells]
+    return (
+        layers, layer_of, *rec, _rows([c.rec_channels for c in cells]), *inp, _rows([c.in_channels for c in cells]),
+        _rows(local),
+    )  # fmt: skip
+
+
+def _join(edges, first):
+    """Edges of all layers in one: ptr, source (numbered over all units; inputs as they are), at."""
+    sizes = np.cumsum([0, *(len(e.source) for e in edges)])
+    ptr = np.concatenate([[0], *(e.ptr[1:] + s for e, s in zip(edges, sizes, strict=False))])
+    source = np.concatenate([e.source + f for e, f in zip(edges, first, strict=True)])
+    return ptr.astype(np.int64), source.astype(np.int64), np.concatenate([e.at for e in edges]).astype(np.int64)
+
+
+def _rows(lists):
+    table = np.zeros((len(lists), max(1, max(len(row) for row in lists))), np.int64)
+    for k, row in enumerate(lists):
+        table[k, : len(row)] = row
+    return table

@@ -1,0 +1,71 @@
+"""Losses on the readout, summed over kept steps and over streams, and what they send down."""
+
+import math
+
+from evsim.jit import jit
+from evsim.opcount import FORWARD, GRADIENT
+
+KINDS = {"cross_entropy": 0, "binary_cross_entropy": 1, "mse": 2}
+
+
+@jit
+def _error(kind, out, label, value, d_out):
+    """Loss of one output vector; its derivative goes to d_out. label: class; value (n_out,): targets."""
+    n = out.shape[0]
+    loss = 0.0
+    if kind == 0:
+        top = out[0]
+        for o in range(1, n):
+            top = max(top, out[o])
+        total = 0.0
+        for o in range(n):
+            total += math.exp(out[o] - top)
+        for o in range(n):
+            d_out[o] = math.exp(out[o] - top) / total
+        d_out[label] -= 1.0
+        return math.log(total) - (out[label] - top)
+    for o in range(n):
+        v = out[o]
+        if kind == 1:
+            s = math.exp(-abs(v))
+            loss += max(v, 0.0) - v * value[o] + math.log1p(s)
+            p = 1.0 / (1.0 + s) if v >= 0 else s / (1.0 + s)
+            d_out[o] = (p - value[o]) / n
+        else:
+            loss += (v - value[o]) * (v - value[o])
+            d_out[o] = 2.0 * (v - value[o]) / n
+    return loss / n
+
+
+@jit
+def send_down(b, t, d_out, first, n, weight_at, theta, y, phi, delta, gradient, count):
+    """From d loss / d out: the readout's gradient (added) and delta[b, t] = d loss / d y of the units that can move."""
+    n_out = d_out.shape[0]
+    for i in range(n):
+        v = y[b, t, first + i]
+        if v != 0:
+            for o in range(n_out):
+                gradient[b, weight_at + o * n + i] += d_out[o] * v
+            count[GRADIENT] += n_out
+        moves = False
+        for k in range(phi.shape[3]):
+            moves = moves or phi[b, t, first + i, k] != 0
+        total = 0.0 * d_out[0]
+        if moves:
+            for o in range(n_out):
+                total += theta[weight_at + o * n + i] * d_out[o]
+            count[FORWARD] += n_out
+        delta[b, t, i] = total
+    for o in range(n_out):
+        gradient[b, weight_at + n_out * n + o] += d_out[o]
+
+
+@jit
+def tell(lo, hi, steps, kind, labels, values, keep, first, n, weight_at, theta, y, phi, out, told, delta, gradient, d_out, loss, count):  # fmt: skip
+    """Losses of slots 1..steps: labels[b, t - 1] or values[b, t - 1] are the targets where keep[b, t - 1] is true."""
+    for b in range(lo, hi):
+        for t in range(1, steps + 1):
+            told[b, t] = keep[b, t - 1]
+            if told[b, t]:
+                loss[b] += _error(kind, out[b, t], labels[b, t - 1], values[b, t - 1], d_out)
+                send_down(b, t, d_out, first, n, weight_at, theta, y, phi, delta, gradient, count)

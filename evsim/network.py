@@ -1,0 +1,170 @@
+"""Network: a stack of layers and a readout. It owns the parameters and nothing else."""
+
+import numpy as np
+
+from evsim.cell import Cell
+from evsim.check import as_floats, check_count, check_dtype, check_positive
+from evsim.layout import build_layout
+from evsim.readout import Readout
+
+
+class Network:
+    """Layers of event-based units, from n_in inputs to a readout.
+
+    n_in: number of inputs. layers: cells, bottom to top; layer l hears the events of layer l-1 of the same step and its
+    own of the step before. readout: a Readout. seed: int or numpy Generator for masks and weights. dtype: "float32" or
+    "float64" (drawn in float64 and rounded: the same seed gives the same network in both). dt: seconds per step.
+
+    Weights start as N(0, 1 / existing fan-in), biases at 0 (an EGRU's z at 1). `theta` is the flat vector of all
+    parameters (`evsim.layout`).
+    """
+
+    def __init__(self, n_in, layers, readout, seed=0, dtype="float32", dt=1e-3):
+        self.n_in = check_count("n_in", n_in)
+        layers = (layers,) if isinstance(layers, Cell) else tuple(layers)
+        if not layers:
+            raise ValueError("the network has no layers: pass at least one, such as [evsim.EGRU(64)]")
+        for k, cell in enumerate(layers):
+            if not isinstance(cell, Cell):
+                raise TypeError(f"layers[{k}] is {cell!r}: pass layers such as evsim.EGRU(64)")
+        if not isinstance(readout, Readout):
+            raise TypeError(f"readout is {readout!r}: pass evsim.Readout(number of outputs)")
+        self.layers = layers
+        self.readout = readout
+        self.n_out = readout.units
+        self.dtype = check_dtype(dtype)
+        self.dt = check_positive("dt", dt)
+        rng = np.random.default_rng(seed)
+        masks = []
+        below = self.n_in
+        for k, cell in enumerate(layers):
+            masks.append((_draw_in(k, cell, below, rng), _draw_rec(cell, rng)))
+            below = cell.units
+        self.layout = build_layout(layers, masks, self.n_in, self.n_out)
+        self._masks = {}
+        for k, (mask_in, mask_rec) in enumerate(masks):
+            self._masks[f"layers.{k}.weight_in"] = mask_in
+            self._masks[f"layers.{k}.weight_rec"] = mask_rec
+        self.theta = np.zeros(self.layout.size, self.dtype)
+        self._start(rng)
+
+    @property
+    def trained(self):
+        """View of theta that holds the trained parameters: what gradients and optimisers run over."""
+        return self.theta[: self.layout.trained]
+
+    def parameters(self):
+        """dict of all parameters, trained or not: dense copies by name, absent weights 0."""
+        return self.to_dense(self.theta)
+
+    def masks(self):
+        """dict of boolean arrays, shaped as the parameter, for every weight_in and weight_rec: which weights exist."""
+        shapes = {name: self.layout.names[name][0] for name in self._masks}
+        return {name: np.broadcast_to(mask, shapes[name]).copy() for name, mask in self._masks.items()}
+
+    def to_dense(self, flat, trained_only=False):
+        """dict of dense arrays by parameter name from a flat vector in theta's order."""
+        out = {}
+        for name, (shape, dense, places) in self.layout.names.items():
+            if not (trained_only and name in self.layout.untrained):
+                array = np.zeros(int(np.prod(shape)), flat.dtype)
+                array[dense] = flat[places]
+                out[name] = array.reshape(shape)
+        return out
+
+    def load_parameters(self, parameters):
+        """Take parameters from a dict as `parameters()` gives it; nothing changes unless all of it fits.
+
+        Raises ValueError for wrong names or shapes, values that are not finite or out of range, and values other than 0
+        where no weight exists.
+        """
+        names = self.layout.names
+        missing, extra = sorted(set(names) - set(parameters)), sorted(set(parameters) - set(names))
+        if missing or extra:
+            raise ValueError(f"parameters do not fit this network: missing {missing}, unknown {extra}; pass exactly {list(names)}")
+        theta = self.theta.copy()
+        for name, (shape, dense, places) in names.items():
+            value = as_floats(name, parameters[name], shape, self.dtype).ravel()
+            theta[places] = value[dense]
+            absent = np.ones(value.size, bool)
+            absent[dense] = False
+            if np.any(value[absent]):
+                raise ValueError(f"{name} has values where no weight exists: set them to 0 or build the network with that mask")
+        self._check_locals(theta)
+        self.theta[:] = theta
+
+    def project(self):
+        """Bring trained local parameters back into their range (an EGRU's threshold: [0.001, 1]); done by each update."""
+        for cell, place in zip(self.layers, self.layout.layers, strict=True):
+            for q, name in enumerate(cell.local):
+                bounds = cell.bounds(name)
+                if name in cell.trained() and bounds:
+                    at = place.local_at[:, q]
+                    self.theta[at] = np.clip(self.theta[at], *bounds)
+
+    def run(self, x, record_events=False):
+        """Inference from zero state: x (T, n_in) -> out (T, n_out); with a leading axis of sequences, on all of them.
+
+        record_events=True returns (out, events) with one array (T, n) of events per layer.
+        """
+        from evsim.forward import Forward
+
+        single = np.ndim(x) == 2
+        x = as_floats("x", x, (None, self.n_in) if single else (None, None, self.n_in), self.dtype)
+        forward = Forward(self, 1, min(32, max(1, x.shape[-2])))
+        out, events = forward.sequences(x[None] if single else x, record_events)
+        if single:
+            out, events = out[0], [e[0] for e in events]
+        return (out, events) if record_events else out
+
+    def config(self):
+        """The network's specification, without masks and parameters."""
+        return {
+            "n_in": self.n_in,
+            "layers": [cell.config() for cell in self.layers],
+            "readout": self.readout.config(),
+            "dtype": self.dtype.name,
+            "dt": self.dt,
+        }
+
+    def __repr__(self):
+        stack = ", ".join(f"{type(c).__name__}({c.units})" for c in self.layers)
+        return f"Network({self.n_in}, [{stack}], Readout({self.n_out})), {self.layout.trained:,} trained parameters, {self.dtype}"
+
+    def _start(self, rng):
+        values = {}
+        for k, cell in enumerate(self.layers):
+            prefix = f"layers.{k}."
+            for side in ("weight_in", "weight_rec"):
+                shape = self.layout.names[prefix + side][0]
+                mask = self._masks[prefix + side]
+                fan = np.maximum(mask.sum(1, keepdims=True), 1)
+                values[prefix + side] = rng.standard_normal(shape) * mask / np.sqrt(fan)
+            bias = [np.full(cell.units, cell.bias.get(name, 0.0)) for name in cell.channels]
+            values[prefix + "bias"] = np.stack(bias)
+            for name in cell.local:
+                values[prefix + name] = cell.initial_local(name)
+        top = self.layers[-1].units
+        values["readout.weight"] = rng.standard_normal((self.n_out, top)) / np.sqrt(top)
+        values["readout.bias"] = np.zeros(self.n_out)
+        self.load_parameters(values)
+
+    def _check_locals(self, theta):
+        for cell, place in zip(self.layers, self.layout.layers, strict=True):
+            for q, name in enumerate(cell.local):
+                cell.check_local(name, theta[place.local_at[:, q]])
+
+
+def _draw_in(k, cell, below, rng):
+    if cell.mask_in is None:
+        return rng.random((cell.units, below)) < cell.density_in
+    if cell.mask_in.shape[1] != below:
+        raise ValueError(
+            f"mask_in of layer {k} has shape {cell.mask_in.shape}, but the layer hears {below} sources: "
+            f"pass a mask of shape {(cell.units, below)}"
+        )
+    return cell.mask_in
+
+
+def _draw_rec(cell, rng):
+    return cell.mask_rec if cell.mask_rec is not None else rng.random((cell.units, cell.units)) < cell.density

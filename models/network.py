@@ -1,0 +1,76 @@
+"""A torch network from the one truth: any evsim network unrolled over time, differentiable by autograd."""
+
+import torch
+
+from evsim.models.words import TorchWords
+
+
+class TorchNetwork(torch.nn.Module):
+    """The same cells, parameters and masks as an `evsim.Network`, under torch's autograd (BPTT).
+
+    Parameters keep the names of `net.parameters()` with "/" for "."; absent weights are held at 0 by the masks.
+    """
+
+    def __init__(self, net):
+        super().__init__()
+        self.cells, self.n_in, self.n_out = net.layers, net.n_in, net.n_out
+        for name, value in net.parameters().items():
+            trained = name not in net.layout.untrained
+            self.register_parameter(name.replace(".", "/"), torch.nn.Parameter(torch.from_numpy(value.copy()), trained))
+        for name, mask in net.masks().items():
+            self.register_buffer("mask/" + name.replace(".", "/"), torch.from_numpy(mask))
+
+    def values(self):
+        """dict of tensors by evsim's names, masks applied."""
+        found = {name.replace("/", "."): value for name, value in self.named_parameters()}
+        masks = {name.removeprefix("mask/").replace("/", "."): mask for name, mask in self.named_buffers()}
+        return {name: value * masks[name] if name in masks else value for name, value in found.items()}
+
+    def start(self, batch, like):
+        """State before the first step: for each layer, its events (batch, n) and what it keeps."""
+        zeros = [torch.zeros(batch, cell.units, dtype=like.dtype, device=like.device) for cell in self.cells]
+        return [(z, cell.nothing_kept(z)) for z, cell in zip(zeros, self.cells, strict=True)]
+
+    def step(self, x, state, values):
+        """One time step: x (batch, n_in), state as from `start` -> out (batch, n_out), new state."""
+        heard, after = x, []
+        for k, (cell, (y, kept)) in enumerate(zip(self.cells, state, strict=True)):
+            words = TorchWords(cell.pseudo)
+            q = [values[f"layers.{k}.{name}"] for name in cell.local]
+            a = preactivations(cell, values, f"layers.{k}.", heard, y)
+            s = cell.advance(words, kept, a, q)
+            heard = cell.emit(words, s, q)
+            after.append((heard, cell.keep(words, s, q)))
+        return heard @ values["readout.weight"].T + values["readout.bias"], after
+
+    def forward(self, x, events=None):
+        """x (batch, T, n_in) -> out (batch, T, n_out); `events`, a list, receives each step's events per layer."""
+        values, state = self.values(), self.start(len(x), x)
+        out = []
+        for t in range(x.shape[1]):
+            now, state = self.step(x[:, t], state, values)
+            out.append(now)
+            if events is not None:
+                events.append([y for y, _ in state])
+        return torch.stack(out, 1)
+
+
+def preactivations(cell, values, prefix, heard, y):
+    """Channels of one layer, each (batch, n): inputs, recurrence and bias, each where the cell is fed by it."""
+    a = list(values[prefix + "bias"])
+    for row, channel in enumerate(cell.in_channels):
+        a[channel] = a[channel] + heard @ values[prefix + "weight_in"][row].T
+    for row, channel in enumerate(cell.rec_channels):
+        a[channel] = a[channel] + y @ values[prefix + "weight_rec"][row].T
+    return a
+
+
+def summed_loss(kind, out, targets):
+    """The loss of `evsim.loss` for out (..., n_out), summed over all leading axes."""
+    if kind == "cross_entropy":
+        return torch.nn.functional.cross_entropy(out.reshape(-1, out.shape[-1]), targets.reshape(-1), reduction="sum")
+    if kind == "binary_cross_entropy":
+        each = torch.nn.functional.binary_cross_entropy_with_logits(out, targets, reduction="none")
+    else:
+        each = (out - targets) ** 2
+    return each.mean(-1).sum()
