@@ -72,11 +72,11 @@ def lookup(kind: str, name: str) -> Any:
         known = ", ".join(sorted(table)) or "none yet"
         raise ValueError(f"{kind} {name!r} is unknown: choose one of {known}{_nearest(name, table)}")
     module, attribute = table[name].split(":")
-    try:
-        return getattr(load_optional(module, f"{kind} {name!r}"), attribute)
-    except AttributeError:
+    found = load_optional(module, f"{kind} {name!r}")
+    if not hasattr(found, attribute):
         told = f"{kind} {name!r} is registered as {table[name]}, but {module} has no {attribute}"
-        raise ImportError(f"{told}: correct the registered target") from None
+        raise ImportError(f"{told}: correct the registered target")
+    return getattr(found, attribute)
 
 
 def load_optional(module: str, purpose: str) -> ModuleType:
