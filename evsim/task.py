@@ -1,0 +1,114 @@
+"""Task: what there is to learn, as three fixed sets of sequences; Data: one such set; Choice: an option."""
+
+from dataclasses import dataclass
+from typing import ClassVar, NamedTuple
+
+import numpy as np
+
+from evsim.check import check_choice
+
+SPLITS = ("train", "validation", "test")
+
+
+class Data(NamedTuple):
+    """N sequences of at most T steps.
+
+    x: (N, T, n_in) float32.
+    y: for cross entropy whole numbers, (N,) one class a sequence or (N, T) one a step;
+       otherwise float32, (N, n_out) or (N, T, n_out).
+    lengths: (N,) the steps that count, from the first; None: all T.
+    mask: (N, T) bool, the steps whose output is compared with y; None: the last step where y has one target a
+       sequence, every step where it has one a step.
+
+    The arrays are shared with the task: read them, do not write to them.
+    """
+
+    x: np.ndarray
+    y: np.ndarray
+    lengths: np.ndarray | None = None
+    mask: np.ndarray | None = None
+
+
+@dataclass(frozen=True)
+class Choice:
+    """An option with a few allowed values, the first of which is the default."""
+
+    values: tuple
+
+    @property
+    def default(self):
+        """The value that holds when none is given."""
+        return self.values[0]
+
+    def check(self, name: str, value):
+        """Return `value` if it is allowed; ValueError, listing what is, otherwise."""
+        return check_choice(name, value, self.values)
+
+
+class Task:
+    """Base of all tasks. A subclass states what follows and writes `_make`; each option becomes an attribute.
+
+    name: as in the registry. options: option name -> `Choice`.
+    n_in, n_out: inputs and outputs. steps: T of the longest sequence. sizes: split -> N.
+    loss: "cross_entropy", "binary_cross_entropy" or "mse".
+    chance: the accuracy of guessing, or None where accuracy means nothing.
+    defaults: what training uses where the user says nothing.
+    """
+
+    name: ClassVar[str] = ""
+    options: ClassVar[dict[str, Choice]] = {}
+    n_in: int
+    n_out: int
+    steps: int
+    loss: str
+    chance: float | None
+    sizes: dict[str, int]
+    defaults: dict[str, object]
+
+    def __init__(self, **options):
+        for given in options:
+            check_option(self.name, given, self.options)
+        for name, option in self.options.items():
+            setattr(self, name, option.check(name, options.get(name, option.default)))
+        self._splits: dict[str, Data] | None = None
+
+    def split(self, name: str) -> Data:
+        """Return "train", "validation" or "test": always the same data, made at the first call and kept."""
+        check_choice("split", name, SPLITS)
+        if self._splits is None:
+            self._splits = self._make()
+        return self._splits[name]
+
+    def describe(self) -> str:
+        """Return shapes, sizes, loss and chance level in one line."""
+        chosen = "".join(f", {name}={getattr(self, name)}" for name in self.options)
+        chance = "no chance level" if self.chance is None else f"chance {self.chance:.3g}"
+        shapes = f"{self.steps} steps of {self.n_in} in, {self.n_out} out"
+        sizes = ", ".join(f"{self.sizes[split]} {split}" for split in SPLITS)
+        return f"{self.name}{chosen}: {shapes}, {self.loss}, {chance}; {sizes}"
+
+    def _make(self) -> dict[str, Data]:
+        raise NotImplementedError
+
+
+def check_option(task: str, given: str, options) -> None:
+    """Raise ValueError, with what there is, unless `given` is one of a task's options."""
+    if not options:
+        raise ValueError(f"task {task!r} takes no options, but {given!r} was given: leave it out")
+    if given not in options:
+        known = "; ".join(f"{name}: {', '.join(map(str, option.values))}" for name, option in options.items())
+        raise ValueError(f"task {task!r} has no option {given!r}: its options are {known}")
+
+
+def fixed_order(count: int, seed: int) -> np.ndarray:
+    """Return an order of range(count) that depends on `seed` alone: PCG64's raw bits, which never change."""
+    return np.argsort(np.random.PCG64(seed).random_raw(count), kind="stable")
+
+
+def quotas(counts: np.ndarray, total: int) -> np.ndarray:
+    """Share `total` among classes as `counts` (K,) are, each within 1 of its part, by largest remainder."""
+    exact = counts * total / counts.sum()
+    shares = np.floor(exact).astype(np.int64)
+    largest = np.argsort(shares - exact, kind="stable")[: total - shares.sum()]
+    shares[largest] += 1
+    return shares
