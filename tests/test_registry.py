@@ -7,6 +7,8 @@ import pytest
 
 from evsim import registry
 
+pytestmark = pytest.mark.nojit
+
 KNOWN = [(kind, name) for kind in ("cell", "learner", "task", "export") for name in registry.names(kind)]
 
 

@@ -9,6 +9,8 @@ import pytest
 from evsim import registry
 from evsim.task import SPLITS, Choice, Data, Task, fixed_order, quotas
 
+pytestmark = pytest.mark.nojit
+
 VARIANTS = [("digits", {"layout": "rows"}), ("digits", {"layout": "pixels"}), ("spiral", {})]
 
 
