@@ -22,6 +22,7 @@ class Learner:
     side, each with its own state. threads: how many threads `run` spreads them over; results do not depend on it.
     """
 
+    kind: ClassVar[str]
     exact: ClassVar[bool]
     memory_claim: ClassVar[str]
     cost_claim: ClassVar[str]

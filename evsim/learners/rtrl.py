@@ -8,7 +8,7 @@ from evsim.learner import Learner
 from evsim.structure import pairs
 from evsim.tiles import build_tiles
 
-TILE_BYTES = 512  # a tile's row: long enough to vectorise, short enough that a tile stays in the cache
+TILE_BYTES = 2048
 
 
 class RTRL(Learner):
@@ -18,6 +18,7 @@ class RTRL(Learner):
     reach exist (`structure()`). block=1 advances M at every step.
     """
 
+    kind = "rtrl"
     exact = True
     memory_claim = "O(n P), whatever the sequence's length"
     cost_claim = "density * phi-rate * n^2 * P, and n P for units with memory; EvRNN: times phi-rate once more"
@@ -30,7 +31,7 @@ class RTRL(Learner):
         self._graph = _graph(net)
         tiles = self._tiles
         self._index = (
-            tiles.tile, tiles.piece_ptr, tiles.piece, tiles.set_ptr, tiles.unit, tiles.row, tiles.position
+            tiles.tile, tiles.piece_ptr, tiles.piece, tiles.span, tiles.whole, tiles.unit, tiles.row, tiles.position
         )  # fmt: skip
         super().__init__(net, loss, streams, threads)
 
@@ -44,13 +45,14 @@ class RTRL(Learner):
         first = np.cumsum(states) - states
         dense = np.zeros((states.sum(), self.net.layout.unit_columns), self.net.dtype)
         tiles = self._tiles
-        for which, column, width, entries, flags in tiles.tile:
-            for r in range(tiles.set_ptr[which], tiles.set_ptr[which + 1]):
+        for which, column, columns, row, flag, home in tiles.tile:
+            start, end = tiles.span[which, home], tiles.span[which, -1]
+            for r in range(start, end):
                 u = tiles.unit[r]
-                if self._live[stream, flags + r - tiles.set_ptr[which]]:
-                    at = entries + tiles.row[r] * width
-                    block = self._M[stream, at : at + states[u] * width].reshape(states[u], width)
-                    dense[first[u] : first[u] + states[u], column : column + width] = block
+                if self._live[stream, flag + r - start]:
+                    at = row + tiles.row[r]
+                    block = self._M[stream, at : at + states[u], :columns]
+                    dense[first[u] : first[u] + states[u], column : column + columns] = block
         return dense
 
     def reset(self, streams=None):
@@ -71,8 +73,8 @@ class RTRL(Learner):
 
     def _allocate(self, streams):
         super()._allocate(streams)
-        self._M = np.zeros((streams, self._tiles.entries), self.net.dtype)
-        self._live = np.zeros((streams, self._tiles.rows), np.uint8)
+        self._M = np.zeros((streams, self._tiles.rows, self._tiles.width), self.net.dtype)
+        self._live = np.zeros((streams, self._tiles.flags), np.bool_)
 
     def _engine_memory(self):
         index = sum(a.nbytes for a in (*self._index, *self._graph))
@@ -81,13 +83,13 @@ class RTRL(Learner):
     def _workspace(self):
         net, tiles, chunk = self.net, self._tiles, self._chunk
         units, edges, states = net.layout.units, self._links, self._forward.A.shape[3]
-        members = int(np.diff(tiles.set_ptr).max())
-        width = int(tiles.tile[:, 2].max())
+        members = int((tiles.span[:, -1] - tiles.span[:, 0]).max())
         influence = (
+            np.zeros((chunk + 1, units), net.dtype),
             np.zeros((chunk + 1, units + 1), np.int64), np.zeros((chunk + 1, units), np.int64),
             np.zeros((chunk + 1, edges), np.int32), np.zeros((chunk + 1, edges, states), net.dtype),
-            np.zeros(2 * members * width, net.dtype), np.zeros((2, members), np.bool_),
-            np.zeros(members * 2, np.int64), np.zeros(members * 2, np.int64), np.zeros(states * width, net.dtype),
+            np.zeros((2 * members, tiles.width), net.dtype), np.zeros(2 * members, np.bool_),
+            np.zeros((1, members), np.int32), np.zeros((1, members, states), net.dtype), np.zeros((states, tiles.width), net.dtype),
         )  # fmt: skip
         return (*super()._workspace(), influence)
 
@@ -103,10 +105,10 @@ class RTRL(Learner):
         )  # fmt: skip
 
     def _contract(self, slot, space, count):
-        f, graph = self._forward, self._graph
+        f, graph, index = self._forward, self._graph, self._index
         contract(
-            0, self.streams, slot, graph[0], graph[1], graph[10], *self._index[:-1], f.phi, f.D,
-            self._delta, self._M, self._live, self._gradient, space[2][4], count,
+            0, self.streams, slot, graph[0], graph[1], graph[10], *index[:4], *index[5:7], f.phi, f.D,
+            self._delta, self._M, self._live, self._gradient, space[2][5], count,
         )  # fmt: skip
 
 

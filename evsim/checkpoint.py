@@ -1,0 +1,113 @@
+"""Checkpoints: one npz file with everything that a run needs to go on bit for bit. No pickle in it."""
+
+import json
+import os
+import tempfile
+import zipfile
+import zlib
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from evsim import optim
+from evsim.network import Network
+from evsim.readout import Readout
+from evsim.registry import lookup
+
+VERSION = 1
+
+
+@dataclass
+class Checkpoint:
+    """What `load` found: net, learner and optimizer (None where none was saved) and extra (dict)."""
+
+    net: Network
+    learner: Any = None
+    optimizer: Any = None
+    extra: dict = field(default_factory=dict)
+
+
+def save(path, net, learner=None, optimizer=None, extra=None):
+    """Write net, learner (state and influence), optimizer and `extra` to `path`, beside it first and then renamed.
+
+    extra: dict of arrays and of what JSON can hold. An existing file is replaced only once the new one is complete.
+    Raises ValueError for an optimizer whose learning-rate schedule is a function of your own.
+    """
+    path = Path(path)
+    extra = extra or {}
+    arrays = {f"extra/{k}": v for k, v in extra.items() if isinstance(v, np.ndarray)}
+    header: dict[str, Any] = {
+        "format": "evsim checkpoint",
+        "version": VERSION,
+        "network": net.config(),
+        "extra": {k: v for k, v in extra.items() if not isinstance(v, np.ndarray)},
+    }
+    arrays |= {f"parameter/{name}": value for name, value in net.parameters().items()}
+    arrays |= {f"mask/{name}": mask[0] for name, mask in net.masks().items()}
+    if learner is not None:
+        header["learner"] = {"kind": learner.kind, **learner.config()}
+        arrays |= {f"learner/{k}": v for k, v in learner.state().items()}
+    if optimizer is not None:
+        header["optimizer"] = optimizer.config()
+        arrays |= {f"optimizer/{k}": v for k, v in optimizer.state().items()}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, beside = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            np.savez(file, allow_pickle=False, header=np.array(json.dumps(header)), **arrays)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(beside, path)
+    except BaseException:
+        Path(beside).unlink(missing_ok=True)
+        raise
+
+
+def load(path):
+    """Read a checkpoint written by `save`.
+
+    Raises FileNotFoundError if there is none, ValueError if the file is not one, is damaged, or is of another version.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise FileNotFoundError(f"there is no checkpoint at {path}: give the path of a file that evsim.save wrote")
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            arrays = {name: file[name] for name in file.files}
+        header = json.loads(str(arrays.pop("header")[()]))
+        found = (header["format"], header["version"])
+    except (zipfile.BadZipFile, zlib.error, EOFError, OSError, KeyError, ValueError, TypeError, AttributeError) as error:
+        raise ValueError(f"{path} cannot be read as a checkpoint ({error}): it is damaged, or not one of evsim's") from None
+    if found != ("evsim checkpoint", VERSION):
+        raise ValueError(f"{path} is of kind and version {found}: this evsim reads {('evsim checkpoint', VERSION)}")
+    try:
+        return _rebuild(header, arrays)
+    except (KeyError, ValueError, TypeError, IndexError) as error:
+        raise ValueError(f"{path} does not fit together ({error}): it is damaged or was edited") from None
+
+
+def _rebuild(header, arrays):
+    config = header["network"]
+    layers = []
+    for k, given in enumerate(config["layers"]):
+        given = dict(given)
+        cell = lookup("cell", given.pop("kind"))(**given)
+        masks = {side: arrays[f"mask/layers.{k}.weight_{side}"] for side in ("in", "rec")}
+        layers.append(replace(cell, mask_in=masks["in"], mask_rec=masks["rec"]))
+    net = Network(config["n_in"], layers, Readout(config["readout"]["units"]), 0, config["dtype"], config["dt"])
+    net.load_parameters(_part(arrays, "parameter/"))
+    learner = optimizer = None
+    if "learner" in header:
+        options = dict(header["learner"])
+        learner = lookup("learner", options.pop("kind"))(net, **options)
+        learner.load_state(_part(arrays, "learner/"))
+    if "optimizer" in header:
+        optimizer = optim.from_config(header["optimizer"])
+        optimizer.load_state(_part(arrays, "optimizer/"))
+    return Checkpoint(net, learner, optimizer, {**header["extra"], **_part(arrays, "extra/")})
+
+
+def _part(arrays, prefix):
+    return {name.removeprefix(prefix): value for name, value in arrays.items() if name.startswith(prefix)}

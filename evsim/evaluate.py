@@ -1,0 +1,89 @@
+"""Evaluation: loss, accuracy and activity of a network on a data set, by inference alone."""
+
+import numpy as np
+
+from evsim.forward import Forward
+from evsim.opcount import EVENTS, PHI, STEPS, new_count
+from evsim.sequences import as_sequences, correct
+
+BATCH = 64
+
+
+def evaluate(net, data, loss):
+    """Run every sequence of `data` (x, y, lengths, mask) from zero state.
+
+    Returns a dict: loss (mean per target), accuracy (None for mse), activity and phi_rate (means over units, steps and
+    sequences), activity_per_layer.
+    """
+    data = as_sequences(*data, net.n_in, net.n_out, loss, net.dtype)
+    count = new_count(len(net.layers))
+    total, right, judged, targets = 0.0, 0, 0, 0
+    for where, out in _batches(net, data, count):
+        steps = out.shape[1]
+        keep, wanted = data.keep[where, :steps], data.targets[where, :steps]
+        total += float(_losses(loss, out.astype(np.float64), wanted)[keep].sum())
+        targets += int(keep.sum())
+        r, j = correct(out, wanted, keep, loss)
+        right, judged = right + r, judged + j
+    return {
+        "loss": total / max(targets, 1),
+        "accuracy": right / judged if judged else None,
+        **rates(net, count),
+    }
+
+
+def predict(net, x, lengths, loss):
+    """Outputs at the last step of each sequence: classes (N,) for cross entropy, 0/1 (N, n_out) for binary cross
+    entropy, numbers (N, n_out) for mse."""
+    n = len(x)
+    y = np.zeros(n, np.int64) if loss == "cross_entropy" else np.zeros((n, net.n_out))
+    data = as_sequences(x, y, lengths, None, net.n_in, net.n_out, loss, net.dtype)
+    last = np.zeros((n, net.n_out), net.dtype)
+    for where, out in _batches(net, data, new_count(len(net.layers))):
+        last[where] = out[:, -1]
+    if loss == "cross_entropy":
+        return last.argmax(-1)
+    return (last > 0).astype(np.int64) if loss == "binary_cross_entropy" else last
+
+
+def rates(net, count):
+    """activity, phi_rate and activity_per_layer from counted events."""
+    units = np.array([cell.units for cell in net.layers])
+    steps = max(int(count[0, STEPS]), 1)
+    events, phi = count[:-1, EVENTS], count[:-1, PHI]
+    return {
+        "activity": float(events.sum() / (units.sum() * steps)),
+        "phi_rate": float(phi.sum() / (units.sum() * steps)),
+        "activity_per_layer": [float(e / (n * steps)) for e, n in zip(events, units, strict=True)],
+    }
+
+
+def _batches(net, data, count):
+    """Yield (places, out (batch, T, n_out)) for batches of sequences of equal length."""
+    longest = int(data.lengths.max())
+    forward = Forward(net, min(BATCH, len(data)), min(64, longest))
+    workspace = forward.workspace()
+    for length in np.unique(data.lengths):
+        places = np.flatnonzero(data.lengths == length)
+        for s in range(0, len(places), BATCH):
+            where = places[s : s + BATCH]
+            out = np.empty((len(where), length, net.n_out), net.dtype)
+            forward.reset()
+            for t in range(0, length, forward.chunk):
+                h = min(forward.chunk, length - t)
+                forward.x[: len(where), 1 : h + 1] = data.x[where, t : t + h]
+                forward.advance(0, len(where), h, forward.last, workspace, count)
+                forward.last = h
+                out[:, t : t + h] = forward.out[: len(where), 1 : h + 1]
+            yield where, out
+
+
+def _losses(kind, out, targets):
+    """Loss of every step: out (..., n_out) -> (...), as `evsim.loss` has it."""
+    if kind == "cross_entropy":
+        shifted = out - out.max(-1, keepdims=True)
+        norm = np.log(np.exp(shifted).sum(-1))
+        return norm - np.take_along_axis(shifted, targets[..., None], -1)[..., 0]
+    if kind == "mse":
+        return ((out - targets) ** 2).mean(-1)
+    return (np.maximum(out, 0) - out * targets + np.log1p(np.exp(-np.abs(out)))).mean(-1)

@@ -1,0 +1,88 @@
+"""Sequences: a data set brought into the one form that training and evaluation read, checked once."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from evsim.check import as_floats, as_labels, check_labels
+
+
+@dataclass
+class Sequences:
+    """N sequences: x (N, T, n_in), targets (N, T) classes or (N, T, n_out) numbers, keep (N, T), lengths (N,)."""
+
+    x: np.ndarray
+    targets: np.ndarray
+    keep: np.ndarray
+    lengths: np.ndarray
+
+    def __len__(self):
+        return len(self.x)
+
+    def batch(self, where):
+        """(x, targets, keep) of the sequences at `where`, cut at the longest of them."""
+        steps = int(self.lengths[where].max())
+        return self.x[where, :steps], self.targets[where, :steps], self.keep[where, :steps]
+
+
+def as_sequences(x, y, lengths, mask, n_in, n_out, loss, dtype):
+    """Check and align arrays as a user has them.
+
+    x (N, T, n_in). y: one target a sequence, compared with the output of its last step, or one a step. lengths (N,):
+    the steps that count; what stands behind them in x, y and mask is not read. mask (N, T): steps whose target counts.
+    Raises TypeError or ValueError for what does not fit.
+    """
+    x = np.asarray(x)
+    if x.ndim != 3 or x.shape[2] != n_in:
+        raise ValueError(f"x has shape {x.shape}, but (sequences, steps, {n_in}) is needed: reshape it")
+    n, steps = x.shape[:2]
+    if n == 0 or steps == 0:
+        raise ValueError(f"x has shape {x.shape}: give at least one sequence of at least one step")
+    lengths = _lengths(lengths, n, steps)
+    inside = np.arange(steps) < lengths[:, None]
+    if x.dtype.kind == "f" and not inside.all():
+        x = np.where(inside[:, :, None], x, 0)
+    x = as_floats("x", x, (n, steps, n_in), dtype)
+    y = np.asarray(y)
+    if len(y) != n if y.ndim else True:
+        raise ValueError(f"y has shape {y.shape}, but x holds {n} sequences: give one entry of y for each")
+    classes = loss == "cross_entropy"
+    per_step = y.ndim == (2 if classes else 3)
+    keep = inside.copy() if per_step else np.arange(steps) == lengths[:, None] - 1
+    if mask is not None:
+        mask = np.asarray(mask)
+        if mask.shape != (n, steps) or mask.dtype.kind not in "biu":
+            raise ValueError(f"mask has shape {mask.shape} and dtype {mask.dtype}: a boolean array {(n, steps)} is needed")
+        keep = inside & mask.astype(bool)
+    if not per_step:  # the sequence's target stands at each of its steps
+        y = np.broadcast_to(y[:, None], (n, steps, *y.shape[1:]))
+    if classes:
+        targets = as_labels("y", y, (n, steps), n_out)
+        check_labels("y", targets, n_out, keep)
+        return Sequences(x, np.where(keep, targets, 0), keep, lengths)
+    if y.dtype.kind == "f" and y.shape == (n, steps, n_out):
+        y = np.where(keep[:, :, None], y, 0)
+    targets = as_floats("y", y, (n, steps, n_out), dtype)
+    if loss == "binary_cross_entropy" and (targets.min() < 0 or targets.max() > 1):
+        raise ValueError(f"y runs from {targets.min():g} to {targets.max():g}: binary cross entropy needs 0 to 1")
+    return Sequences(x, targets, keep, lengths)
+
+
+def correct(out, targets, keep, loss):
+    """(right, judged): how many kept outputs (..., n_out) are right; for mse nothing is judged."""
+    if loss == "mse":
+        return 0, 0
+    if loss == "cross_entropy":
+        right = out.argmax(-1) == targets
+    else:
+        right = ((out > 0) == (targets > 0.5)).all(-1)
+    return int((right & keep).sum()), int(keep.sum())
+
+
+def _lengths(lengths, n, steps):
+    if lengths is None:
+        return np.full(n, steps)
+    lengths = np.asarray(lengths)
+    if lengths.shape != (n,) or lengths.dtype.kind not in "iu" or lengths.min() < 1 or lengths.max() > steps:
+        raise ValueError(f"lengths must be {n} whole numbers between 1 and {steps}, one per sequence: correct them")
+    return lengths.astype(np.int64)

@@ -1,0 +1,212 @@
+"""Trainer: the loop from sequences to weights. No learning rule in it."""
+
+import time
+
+import numpy as np
+
+from evsim.check import check_count, check_positive
+from evsim.checkpoint import load, save
+from evsim.evaluate import evaluate, predict, rates
+from evsim.interrupt import Interrupt
+from evsim.sequences import as_sequences, correct
+
+PIECE = 1024  # steps between two looks at the clock and at Ctrl-C
+SAVE_SECONDS = 60
+
+
+class Trainer:
+    """Trains a learner's network on sequences, `learner.streams` of them side by side.
+
+    learner, optimizer: as their names say. task: what `fit` and `evaluate` use when they are given no arrays.
+    update: "sequence" (once a batch of sequences has been read to its end) or a number of steps k (every k steps,
+    whenever a target was met since the last update; state and influence are kept, so learning is online).
+    clip: bound on the gradient's norm. seed: order of the sequences.
+    """
+
+    def __init__(self, learner, optimizer, task=None, update="sequence", clip=None, seed=0):
+        if update != "sequence" and not isinstance(update, int):
+            raise ValueError(f'update={update!r} is not usable: give "sequence" or a number of steps')
+        self.learner, self.optimizer, self.task = learner, optimizer, task
+        self.update = update if update == "sequence" else check_count("update", update)
+        self.clip = None if clip is None else check_positive("clip", clip)
+        self.streams = learner.streams
+        self._rng = np.random.default_rng(seed)
+        self._place = {"epoch": 0, "batch": 0, "step": 0, "told": 0}
+        self._sums = _no_sums()
+        self._started = None  # the generator's state at the start of the present epoch
+        self._history = []
+
+    @property
+    def net(self):
+        return self.learner.net
+
+    def fit(
+        self, x=None, y=None, lengths=None, mask=None, *, epochs=1, validation=None, checkpoint=None, on_epoch=None,
+        progress=None,
+    ):  # fmt: skip
+        """Train until `epochs` epochs have been done in all; returns one dict per epoch.
+
+        x (N, T, n_in); y: one target a sequence (N,) or (N, n_out), read at its last step, or one a step, (N, T) or
+        (N, T, n_out); lengths (N,) and mask (N, T) as in `evsim.sequences`. Without x: the task's training and
+        validation splits. validation: a tuple (x, y), (x, y, lengths) or (x, y, lengths, mask).
+        checkpoint: path to write at the start, after every epoch, every minute and on Ctrl-C.
+        on_epoch(row), progress(dict): called after every epoch and every piece of work.
+        Raises FloatingPointError when the loss stops being finite, KeyboardInterrupt after Ctrl-C.
+        """
+        data, validation = self._data(x, y, lengths, mask, validation)
+        check_count("epochs", epochs)
+        began = last_saved = time.monotonic()
+        before = self._sums["seconds"]
+        if checkpoint is not None and self._place["epoch"] < epochs:
+            self._save(checkpoint)
+        with Interrupt() as stop:
+            while self._place["epoch"] < epochs:
+                for info in self._pieces(data):
+                    now = time.monotonic()
+                    self._sums["seconds"] = before + now - began
+                    if progress is not None:
+                        progress({**info, **self._running(), "epochs": epochs})
+                    if checkpoint is not None and (stop.asked or now - last_saved > SAVE_SECONDS):
+                        self._save(checkpoint)
+                        last_saved = now
+                    if stop.asked:
+                        raise KeyboardInterrupt
+                row = self._close_epoch(validation)
+                began, before = time.monotonic(), 0.0
+                if checkpoint is not None:
+                    self._save(checkpoint)
+                if on_epoch is not None:
+                    on_epoch(row)
+        return list(self._history)
+
+    def evaluate(self, x=None, y=None, lengths=None, mask=None):
+        """Loss, accuracy and rates (`evsim.evaluate`) on arrays, or on the task's test split."""
+        data = self._task().split("test") if x is None else (x, y, lengths, mask)
+        return evaluate(self.net, data, self.learner.loss_kind)
+
+    def predict(self, x, lengths=None):
+        """What the network says at the last step: classes (N,), 0/1 (N, n_out), or numbers (N, n_out), by the loss."""
+        return predict(self.net, x, lengths, self.learner.loss_kind)
+
+    @classmethod
+    def resume(cls, checkpoint, task=None):
+        """The trainer that wrote `checkpoint`, at the point where it did; `fit` goes on bit for bit, on the same data."""
+        found = load(checkpoint)
+        state = found.extra.get("trainer")
+        if found.learner is None or found.optimizer is None or state is None:
+            raise ValueError(f"{checkpoint} holds no training to resume: it was not written by Trainer.fit")
+        trainer = cls(found.learner, found.optimizer, task, state["update"], state["clip"])
+        trainer.streams = state["streams"]
+        trainer._rng.bit_generator.state = state["generator"]
+        trainer._place, trainer._sums, trainer._history = state["place"], state["sums"], state["history"]
+        trainer._started = state["started"]
+        return trainer
+
+    def _pieces(self, data):
+        """Work through the present epoch from where it stands; yields after every piece."""
+        learner, place, sums = self.learner, self._place, self._sums
+        if self._started is None:
+            self._started = self._rng.bit_generator.state
+        else:
+            self._rng.bit_generator.state = self._started
+        order = self._rng.permutation(len(data))
+        if sums["before"] is None:
+            sums["before"] = learner.counts.tolist()
+        total = int(data.lengths.sum())
+        while place["batch"] * self.streams < len(data):
+            where = order[place["batch"] * self.streams : (place["batch"] + 1) * self.streams]
+            x, targets, keep = data.batch(where)
+            steps = x.shape[1]
+            if place["step"] == 0:
+                learner.reset(streams=len(where))
+            while place["step"] < steps:
+                t = place["step"]
+                h = min(PIECE if self.update == "sequence" else self.update, steps - t)
+                self._piece(*(_cut(a, t, h) for a in (x, targets, keep)))
+                place["step"] += h
+                sums["done"] += int(np.clip(data.lengths[where] - t, 0, h).sum())
+                if place["told"] and (self.update != "sequence" or place["step"] == steps):
+                    learner.update(self.optimizer, self.clip)
+                    place["told"] = 0
+                if place["step"] == steps:
+                    place["batch"], place["step"] = place["batch"] + 1, 0
+                    learner.reset()
+                    yield {"epoch": place["epoch"] + 1, "done": sums["done"], "total": total}
+                    break
+                yield {"epoch": place["epoch"] + 1, "done": sums["done"], "total": total}
+
+    def _piece(self, x, targets, keep):
+        learner, sums = self.learner, self._sums
+        single = learner.streams == 1
+        before = learner.loss
+        out = learner.run(x[0], targets[0], keep[0])[None] if single else learner.run(x, targets, keep)
+        gained = learner.loss - before
+        if not np.isfinite(gained):
+            raise FloatingPointError(
+                f"the loss became {gained} in epoch {self._place['epoch'] + 1}: lower the learning rate or pass clip="
+            )
+        right, judged = correct(out, targets, keep, learner.loss_kind)
+        told = int(keep.sum())
+        self._place["told"] += told
+        for name, value in (("loss", gained), ("told", told), ("right", right), ("judged", judged)):
+            sums[name] += value
+
+    def _running(self):
+        """Means over the present epoch so far."""
+        sums = self._sums
+        count = self.learner.counts - np.array(sums["before"])
+        found = rates(self.net, count)
+        return {
+            "loss": sums["loss"] / max(sums["told"], 1),
+            "accuracy": sums["right"] / sums["judged"] if sums["judged"] else None,
+            "activity": found["activity"],
+            "phi_rate": found["phi_rate"],
+            "steps_per_second": sums["done"] / max(sums["seconds"], 1e-9),
+        }
+
+    def _close_epoch(self, validation):
+        row = {"epoch": self._place["epoch"] + 1, **self._running()}
+        row["learning_rate"] = self.optimizer.learning_rate
+        row["steps"], row["seconds"] = self._sums["done"], round(self._sums["seconds"], 3)
+        if validation is not None:
+            found = evaluate(self.net, validation, self.learner.loss_kind)
+            row["validation_loss"], row["validation_accuracy"] = found["loss"], found["accuracy"]
+        self._place.update(epoch=row["epoch"], batch=0, step=0)
+        self._sums, self._started = _no_sums(), None
+        self._history.append(row)
+        return row
+
+    def _save(self, path):
+        state = {
+            "update": self.update, "clip": self.clip, "streams": self.streams, "place": dict(self._place),
+            "sums": dict(self._sums), "generator": self._rng.bit_generator.state, "started": self._started,
+            "history": self._history,
+        }  # fmt: skip
+        save(path, self.net, self.learner, self.optimizer, {"trainer": state})
+
+    def _data(self, x, y, lengths, mask, validation):
+        if x is None:
+            task = self._task()
+            data = task.split("train")
+            validation = task.split("validation") if validation is None else validation
+        elif y is None:
+            raise ValueError("fit was given x without y: pass the targets too")
+        else:
+            data = (x, y, lengths, mask)
+        if validation is not None:
+            validation = (*validation, None, None)[:4]
+        net = self.net
+        return as_sequences(*data, net.n_in, net.n_out, self.learner.loss_kind, net.dtype), validation
+
+    def _task(self):
+        if self.task is None:
+            raise ValueError("there is nothing to work on: give the Trainer a task, or pass x and y")
+        return self.task
+
+
+def _no_sums():
+    return {"loss": 0.0, "told": 0, "right": 0, "judged": 0, "done": 0, "seconds": 0.0, "before": None}
+
+
+def _cut(array, t, h):
+    return array[:, t : t + h]
