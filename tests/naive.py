@@ -1,0 +1,237 @@
+"""Slow truths, written to be read: the forward pass, the losses, the influence recursion, the count of its work.
+
+Nothing here calls a compiled kernel.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from evsim.words import NumpyWords
+
+
+class Step(NamedTuple):
+    """What one step of one layer leaves behind; `own` is the layer's output of the step before."""
+
+    heard: np.ndarray  # (m,)
+    own: np.ndarray  # (n,)
+    y: np.ndarray  # (n,)
+    A: np.ndarray  # (n, K, K)
+    B: np.ndarray  # (n, K, G)
+    C: np.ndarray  # (n, K, L)
+    phi: np.ndarray  # (n, K)
+    D: np.ndarray  # (n, L)
+
+
+def channels(cell, values, prefix, heard, own):
+    """Pre-activations of one layer: a list of G arrays (n,)."""
+    a = list(values[prefix + "bias"])
+    for row, g in enumerate(cell.in_channels):
+        a[g] = a[g] + values[prefix + "weight_in"][row] @ heard
+    for row, g in enumerate(cell.rec_channels):
+        a[g] = a[g] + values[prefix + "weight_rec"][row] @ own
+    return a
+
+
+def forward(net, x, words=NumpyWords, values=None):
+    """One sequence x (T, n_in) from zero: out (T, n_out), and per layer a list over time of (y, a, s)."""
+    values = net.parameters() if values is None else values
+    layers = range(len(net.layers))
+    own = [np.zeros(cell.units, x.dtype) for cell in net.layers]
+    kept = [cell.nothing_kept(y) for cell, y in zip(net.layers, own)]
+    out, seen = [], [[] for _ in layers]
+    for heard in x:
+        for k in layers:
+            cell, prefix = net.layers[k], f"layers.{k}."
+            m = words(cell.pseudo)
+            q = [values[prefix + name] for name in cell.local]
+            a = channels(cell, values, prefix, heard, own[k])
+            s = cell.advance(m, kept[k], a, q)
+            own[k] = heard = cell.emit(m, s, q)
+            kept[k] = cell.keep(m, s, q)
+            seen[k].append((heard, a, s))
+        out.append(values["readout.weight"] @ heard + values["readout.bias"])
+    return np.array(out).reshape(len(x), net.n_out), seen
+
+
+def loss_and_error(kind, out, target):
+    """Loss of one output vector, and its derivative to that vector."""
+    if kind == "cross_entropy":
+        p = np.exp(out - out.max())
+        p /= p.sum()
+        return -np.log(p[target]), p - np.eye(len(out))[target]
+    if kind == "binary_cross_entropy":
+        p = 1 / (1 + np.exp(-out))
+        return -np.mean(target * np.log(p) + (1 - target) * np.log(1 - p)), (p - target) / len(out)
+    return np.mean((out - target) ** 2), 2 * (out - target) / len(out)
+
+
+FAULTS = ("C", "D", "D in the recurrence", "layer below cut", "layer below late")
+
+
+class Influence:
+    """M and Y of every layer as dense arrays over every entry of every trained parameter, absent weights included.
+
+    `place[name]` has the parameter's shape and holds columns. `fault`, one of FAULTS, leaves a term out.
+    """
+
+    def __init__(self, net, fault=None):
+        assert fault is None or fault in FAULTS
+        self.cells, self.fault, self.masks = net.layers, fault, net.masks()
+        self.place, columns = {}, 0
+        for name, value in net.parameters().items():
+            if name not in net.layout.untrained and not name.startswith("readout"):
+                self.place[name] = columns + np.arange(value.size).reshape(value.shape)
+                columns += value.size
+        self.M = [np.zeros((cell.units, len(cell.states), columns)) for cell in self.cells]
+        self.Y = [np.zeros((cell.units, columns)) for cell in self.cells]
+        self.echo = [y.copy() for y in self.Y]  # what the recurrence hears of Y
+
+    def advance(self, steps, values):
+        """One time step from one Step per layer, with the parameters in force."""
+        before = [y.copy() for y in self.Y]
+        for k, (cell, step) in enumerate(zip(self.cells, steps)):
+            below = None if k == 0 else before[k - 1] if self.fault == "layer below late" else self.Y[k - 1]
+            if self.fault == "layer below cut":
+                below = None
+            self._layer(k, f"layers.{k}.", cell, step, values, below)
+
+    def gradient(self, values, d_out, y):
+        """Add-on of one told step: d loss / d parameter for every trained parameter, readout included."""
+        flat = (d_out @ values["readout.weight"]) @ self.Y[-1]
+        found = {name: flat[place] for name, place in self.place.items()}
+        return {**found, "readout.weight": np.outer(d_out, y), "readout.bias": d_out.copy()}
+
+    def _layer(self, k, prefix, cell, step, values, below):
+        pre = np.zeros((cell.units, len(cell.channels), self.M[k].shape[2]))
+        for row, g in enumerate(cell.rec_channels):
+            pre[:, g] += values[prefix + "weight_rec"][row] @ self.echo[k]
+        if below is not None:
+            for row, g in enumerate(cell.in_channels):
+                pre[:, g] += values[prefix + "weight_in"][row] @ below
+        A, B = step.A, step.B
+        M = np.einsum("ikc,icp->ikp", A, self.M[k]) + np.einsum("ikg,igp->ikp", B, pre)
+        place = self.place
+        for i in range(cell.units):
+            sides = ("weight_in", cell.in_channels, step.heard), ("weight_rec", cell.rec_channels, step.own)
+            for name, fed, z in sides:
+                for row, g in enumerate(fed):
+                    exists = self.masks[prefix + name][row, i]
+                    M[i][:, place[prefix + name][row, i]] += np.outer(B[i, :, g], z * exists)
+            for g in range(len(cell.channels)):
+                M[i, :, place[prefix + "bias"][g, i]] += B[i, :, g]
+        Y = np.einsum("ik,ikp->ip", step.phi, M)
+        echo = Y.copy()
+        for q, name in enumerate(cell.local):
+            if prefix + name in place:
+                at = place[prefix + name]
+                for i in range(cell.units):
+                    if self.fault != "C":
+                        M[i, :, at[i]] += step.C[i, :, q]
+                        through = step.phi[i] @ step.C[i, :, q]
+                        Y[i, at[i]] += through
+                        echo[i, at[i]] += through
+                    if self.fault != "D":
+                        Y[i, at[i]] += step.D[i, q]
+                        if self.fault != "D in the recurrence":
+                            echo[i, at[i]] += step.D[i, q]
+        self.M[k], self.Y[k], self.echo[k] = M, Y, echo
+
+
+def reach(net):
+    """Boolean (units, units), layers bottom up: (i, k) where a path of edges (or none: i = k) leads from k to i."""
+    first = np.cumsum([0, *(cell.units for cell in net.layers)])
+    edges = np.eye(first[-1], dtype=bool)
+    for k in range(len(net.layers)):
+        here = slice(first[k], first[k + 1])
+        edges[here, here] |= net.masks()[f"layers.{k}.weight_rec"][0]
+        if k:
+            edges[here, first[k - 1] : first[k]] |= net.masks()[f"layers.{k}.weight_in"][0]
+    found = edges
+    for _ in range(first[-1]):
+        found = found @ edges
+    return found
+
+
+class Counter:
+    """The work that exact sparse RTRL has to do, by plain loops over rows and edges.
+
+    tiles: list of (columns, units that own them): rows are counted once for each. A row that nothing has reached is not
+    touched; a memory-less unit with phi = 0 has no row, and forgets the one that it had.
+    """
+
+    NAMES = ("forward", "propagate", "leak", "immediate", "gradient", "rows", "words_read", "words_written", "events",
+             "phi", "steps")  # fmt: skip
+
+    def __init__(self, net, tiles):
+        self.net, self.tiles = net, tiles
+        self.first = np.cumsum([0, *(cell.units for cell in net.layers)])
+        masks, layers = net.masks(), range(len(net.layers))
+        self.masks = [tuple(masks[f"layers.{k}.weight_{side}"][0] for side in ("in", "rec")) for k in layers]
+        self.reach = reach(net)
+        self.alive = [set() for _ in tiles]
+        self.shown = [set() for _ in tiles]
+        self.total = [dict.fromkeys(self.NAMES, 0) for _ in range(len(net.layers) + 1)]
+
+    def advance(self, steps, d_out=None):
+        """Count one step from one Step per layer; d_out: the error at the outputs, if a loss was told."""
+        net, top = self.net, len(self.net.layers) - 1
+        moves = [step.phi.any(1) for step in steps]
+        for k, (cell, step) in enumerate(zip(net.layers, steps)):
+            total, (mask_in, mask_rec) = self.total[k], self.masks[k]
+            fed_in, fed_rec = len(cell.in_channels), len(cell.rec_channels)
+            total["forward"] += int(fed_in * mask_in[:, step.heard != 0].sum())
+            total["forward"] += int(fed_rec * mask_rec[:, step.own != 0].sum())
+            total["events"] += int((step.y != 0).sum())
+            total["phi"] += int(moves[k].sum())
+            total["steps"] += 1
+            for i in range(cell.units):
+                if cell.memory or moves[k][i]:
+                    heard = mask_in[i] & (step.heard != 0)
+                    own = mask_rec[i] & (step.own != 0)
+                    entries = fed_in * heard.sum() + fed_rec * own.sum() + len(cell.channels) + len(cell.trained())
+                    total["immediate"] += int(len(cell.states) * entries)
+        spoken = int((steps[top].y != 0).sum())
+        self.total[-1]["forward"] += net.n_out * spoken
+        sent = np.zeros(net.layers[top].units)
+        if d_out is not None:
+            self.total[-1]["gradient"] += net.n_out * spoken
+            self.total[-1]["forward"] += net.n_out * int(moves[top].sum())
+            sent = d_out @ net.parameters()["readout.weight"]
+        for which in range(len(self.tiles)):
+            self._tile(which, steps, moves, sent)
+
+    def _tile(self, which, steps, moves, sent):
+        (columns, owners), alive, before = self.tiles[which], self.alive[which], self.shown[which]
+        shown = set()
+        for k, (cell, step) in enumerate(zip(self.net.layers, steps)):
+            first, total, K = self.first[k], self.total[k], len(cell.states)
+            mask_in, mask_rec = self.masks[k]
+            for i in range(cell.units):
+                u = first + i
+                if not self.reach[u, owners[0]]:
+                    continue
+                if not cell.memory:
+                    alive.discard(u)
+                    if not moves[k][i]:
+                        continue
+                edges = sum(first + j in before for j in np.flatnonzero(mask_rec[i]))
+                if k:
+                    edges += sum(self.first[k - 1] + j in shown for j in np.flatnonzero(mask_in[i]))
+                leak = 0
+                if u in alive:
+                    leak = 1 if K == 1 else int((step.A[i, :K, :K] != 0).sum())
+                elif edges or u in owners:
+                    alive.add(u)
+                else:
+                    continue
+                total["rows"] += K
+                total["leak"] += leak * columns
+                total["propagate"] += K * edges * columns
+                total["words_read"] += (leak + K * edges) * columns
+                total["words_written"] += K * columns
+                if moves[k][i]:
+                    shown.add(u)
+                    if k == len(self.net.layers) - 1 and sent[i] != 0:
+                        total["gradient"] += columns
+        self.shown[which] = shown

@@ -1,0 +1,190 @@
+"""What the exactness tests share: networks to try, sequences, torch's gradients, and how far two gradients differ.
+
+A cell named in the registry takes part without further ado; VARIANTS adds what else there is to try of it.
+"""
+
+from dataclasses import fields
+
+import numpy as np
+import torch
+from naive import Step
+
+from evsim import Network, Readout
+from evsim.forward import Forward
+from evsim.models.network import TorchNetwork, summed_loss
+from evsim.opcount import new_count
+from evsim.registry import lookup, names
+
+VARIANTS = {"evrnn": {"-binary": {"graded": False}}}
+GAIN = {"evrnn": 0.8}  # of the recurrent weights, where a unit's output is not bounded
+SURROGATES = {
+    "triangle": {},
+    "boxcar": {"surrogate": "boxcar", "height": 0.5},
+    "superspike": {"surrogate": "superspike", "slope": 4.0},
+    "wide": {"half_width": 0.6},  # wider than the thresholds of EGRU and EvRNN
+}
+LOSSES = ("cross_entropy", "binary_cross_entropy", "mse")
+TOLERANCE = 1e-10
+
+
+def _kinds():
+    found = {}
+    for name in names("cell"):
+        found[name] = (lookup("cell", name), {})
+        for suffix, options in VARIANTS.get(name, {}).items():
+            found[name + suffix] = (lookup("cell", name), options)
+    return found
+
+
+KINDS = _kinds()  # name -> (class, options)
+SINGLE = [(kind,) for kind in KINDS]
+PAIRS = [(low, high) for low in KINDS for high in KINDS]
+
+
+def options_of(kind):
+    """Names of the fields that a kind of cell has."""
+    return {f.name for f in fields(KINDS[kind][0])}
+
+
+def learnable(kinds):
+    """The `learn_*` fields of these kinds."""
+    return sorted({name for kind in kinds for name in options_of(kind) if name.startswith("learn_")})
+
+
+def cell_of(kind, units, spread=None, **options):
+    """A layer; options that the kind does not have are left out. spread: a Generator for thresholds of their own."""
+    make, own = KINDS[kind]
+    known = {**{k: v for k, v in options.items() if k in options_of(kind)}, **own}
+    if spread is not None:
+        known["threshold"] = make(units).initial_local("threshold") * spread.uniform(0.5, 1.5, units)
+    return make(units, **known)
+
+
+def network(kinds, units=(9, 7), n_in=4, n_out=3, seed=0, dtype="float64", spread=False, **options):
+    """A network whose units are active at different levels: biases moved at random, gains kept below 1."""
+    rng = np.random.default_rng([seed, 1])
+    cells = [cell_of(k, n, rng if spread else None, **options) for k, n in zip(kinds, units)]
+    net = Network(n_in, cells, Readout(n_out), seed=seed, dtype=dtype)
+    values = net.parameters()
+    for k, kind in enumerate(kinds):
+        values[f"layers.{k}.weight_in"] *= 3.0 if k else 1.5
+        values[f"layers.{k}.weight_rec"] *= GAIN.get(kind, 1.0)
+        values[f"layers.{k}.bias"] += 0.5 * rng.standard_normal(values[f"layers.{k}.bias"].shape)
+    values["readout.bias"] += 0.1 * rng.standard_normal(n_out)
+    net.load_parameters(values)
+    return net
+
+
+def sequence(net, steps, seed=0, lead=()):
+    """Inputs (*lead, T, n_in): of both signs, three in ten exactly zero."""
+    rng = np.random.default_rng([seed, 2])
+    shape = (*lead, steps, net.n_in)
+    return (rng.standard_normal(shape) * (rng.random(shape) < 0.7)).astype(net.dtype)
+
+
+def targets_for(net, loss, lead, seed=0):
+    """Targets for every step: classes (*lead) or numbers (*lead, n_out)."""
+    rng = np.random.default_rng([seed, 3])
+    if loss == "cross_entropy":
+        return rng.integers(net.n_out, size=lead)
+    return rng.random((*lead, net.n_out)).astype(net.dtype)
+
+
+def keeps(steps, seed=0):
+    """Name -> which steps have a loss."""
+    some = np.random.default_rng([seed, 4]).random(steps) < 0.4
+    some[steps // 2] = True
+    return {"all": np.ones(steps, bool), "last": np.arange(steps) == steps - 1, "some": some}
+
+
+class Unrolled:
+    """One sequence (T, n_in), or several with a leading axis, under torch: outputs, events, gradients (BPTT)."""
+
+    def __init__(self, net, x):
+        self.net, self.model = net, TorchNetwork(net)
+        self.events = []
+        found = self.model(torch.from_numpy(x if x.ndim == 3 else x[None]), self.events)
+        self.out = found if x.ndim == 3 else found[0]
+
+    def gradients(self, loss, targets, keep):
+        """dict of the summed loss's gradient for every trained parameter; it can be asked for several times."""
+        wanted = {name.replace("/", "."): p for name, p in self.model.named_parameters() if p.requires_grad}
+        total = summed_loss(loss, self.out[torch.from_numpy(keep)], torch.from_numpy(np.asarray(targets)[keep]))
+        found = torch.autograd.grad(total, list(wanted.values()), retain_graph=True, allow_unused=True)
+        empty = {name: np.zeros(p.shape) for name, p in wanted.items()}
+        return {name: empty[name] if g is None else g.numpy() for name, g in zip(wanted, found)}
+
+    def pattern(self):
+        """Which units spoke: boolean (T, units) of the first sequence."""
+        return np.array([np.concatenate([y[0].detach().numpy() != 0 for y in ys]) for ys in self.events])
+
+
+def worst(ours, truth):
+    """Largest error over parameters, each relative to its own largest entry; infinite if what should be 0 is not."""
+    assert list(ours) == list(truth)
+    error = 0.0
+    for name, wanted in truth.items():
+        assert ours[name].shape == wanted.shape
+        top = np.abs(wanted).max()
+        off = np.abs(ours[name] - wanted).max()
+        assert np.isfinite(off)
+        error = max(error, off / top if top else np.inf if off else 0.0)
+    return error
+
+
+def hidden(gradients):
+    """Without the readout: what has come through the influence matrix."""
+    return {name: g for name, g in gradients.items() if not name.startswith("readout")}
+
+
+def by_steps(learner, x, targets, keep):
+    """Feed a sequence by single steps, with targets where `keep` says so: outputs (T, n_out)."""
+    return np.array([learner.step(x[t], targets[t] if keep[t] else None) for t in range(len(x))])
+
+
+def at_once(learner, x, targets, keep):
+    """Feed a sequence by one `run`."""
+    return learner.run(x, targets, keep)
+
+
+def in_pieces(learner, x, targets, keep, cuts=(1, 2, 35)):
+    """Feed a sequence by `run` in uneven pieces."""
+    parts = np.split(np.arange(len(x)), [c for c in cuts if c < len(x)])
+    return np.concatenate([learner.run(x[part], targets[part], keep[part]) for part in parts])
+
+
+FEEDS = (by_steps, at_once, in_pieces)
+
+
+def one_step(net, forward, b=0, slot=1):
+    """The Steps of one slot of a Forward, cut to each layer's own sizes."""
+    found = []
+    for k, (cell, place) in enumerate(zip(net.layers, net.layout.layers)):
+        u = slice(place.first, place.first + cell.units)
+        below = net.layout.layers[k - 1] if k else None
+        heard = forward.y[b, slot, below.first : below.first + below.units] if k else forward.x[b, slot]
+        K, G, L = len(cell.states), len(cell.channels), len(cell.local)
+        found.append(
+            Step(
+                heard.copy(), forward.y[b, slot - 1, u].copy(), forward.y[b, slot, u].copy(),
+                forward.A[b, slot, u, :K, :K].copy(), forward.B[b, slot, u, :K, :G].copy(),
+                forward.C[b, slot, u, :K, :L].copy(), forward.phi[b, slot, u, :K].copy(),
+                forward.D[b, slot, u, :L].copy(),
+            )
+        )  # fmt: skip
+    return found
+
+
+def record(net, x, chunk=1):
+    """Outputs (T, n_out) and, for every time step, one Step per layer, as the kernels write them."""
+    forward = Forward(net, 1, chunk)
+    workspace, count = forward.workspace(), new_count(len(net.layers))
+    steps, out = [], []
+    for t in range(0, len(x), chunk):
+        h = min(chunk, len(x) - t)
+        forward.x[0, 1 : h + 1] = x[t : t + h]
+        forward.advance(0, 1, h, forward.last, workspace, count)
+        forward.last = h
+        steps += [one_step(net, forward, 0, s) for s in range(1, h + 1)]
+        out += list(forward.out[0, 1 : h + 1].copy())
+    return np.array(out), steps
