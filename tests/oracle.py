@@ -68,7 +68,9 @@ def network(kinds, units=(9, 7), n_in=4, n_out=3, seed=0, dtype="float64", sprea
     values = net.parameters()
     for k, kind in enumerate(kinds):
         values[f"layers.{k}.weight_in"] *= 3.0 if k else 1.5
-        values[f"layers.{k}.weight_rec"] *= GAIN.get(kind, 1.0)
+        if kind in GAIN:
+            radius = np.abs(np.linalg.eigvals(values[f"layers.{k}.weight_rec"])).max()
+            values[f"layers.{k}.weight_rec"] *= GAIN[kind] / max(radius, 1.0)
         values[f"layers.{k}.bias"] += 0.5 * rng.standard_normal(values[f"layers.{k}.bias"].shape)
     values["readout.bias"] += 0.1 * rng.standard_normal(n_out)
     net.load_parameters(values)
