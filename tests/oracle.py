@@ -60,10 +60,14 @@ def cell_of(kind, units, spread=None, **options):
     return make(units, **known)
 
 
-def network(kinds, units=(9, 7), n_in=4, n_out=3, seed=0, dtype="float64", spread=False, **options):
-    """A network whose units are active at different levels: biases moved at random, gains kept below 1."""
+def network(kinds, units=(9, 7), n_in=4, n_out=3, seed=0, dtype="float64", spread=False, first=None, **options):
+    """A network whose units are active at different levels: biases moved at random, gains kept below 1.
+
+    spread: thresholds of their own. first: options of the first layer alone; `options`: of every layer that has them.
+    """
     rng = np.random.default_rng([seed, 1])
-    cells = [cell_of(k, n, rng if spread else None, **options) for k, n in zip(kinds, units)]
+    each = [{**options, **(first or {})}, *[options] * (len(kinds) - 1)]
+    cells = [cell_of(kind, n, rng if spread else None, **o) for kind, n, o in zip(kinds, units, each)]
     net = Network(n_in, cells, Readout(n_out), seed=seed, dtype=dtype)
     values = net.parameters()
     for k, kind in enumerate(kinds):
@@ -190,3 +194,23 @@ def record(net, x, chunk=1):
         steps += [one_step(net, forward, 0, s) for s in range(1, h + 1)]
         out += list(forward.out[0, 1 : h + 1].copy())
     return np.array(out), steps
+
+
+def jacobians(cell, words, before, a, q, at_start):
+    """A, B, C, phi, D of one step by autograd, from the states before (K arrays), channels and local parameters."""
+    m = words(cell.pseudo)
+    before, a, q = ([torch.tensor(v, requires_grad=True) for v in group] for group in (before, a, q))
+    kept = cell.nothing_kept(before[0].detach()) if at_start else cell.keep(m, before, q)
+    s = cell.advance(m, kept, a, q)
+    seen = [v.detach().requires_grad_() for v in s]
+    y = cell.emit(m, seen, q)
+
+    def by_unit(outs, ins):
+        found = np.zeros((len(ins[0]), len(outs), len(ins)))
+        for k, o in enumerate(outs):
+            for j, g in enumerate(torch.autograd.grad(o.sum(), ins, retain_graph=True, allow_unused=True)):
+                found[:, k, j] = 0 if g is None else g
+        return found
+
+    A, B, C = (by_unit(s, group) for group in (before, a, q))
+    return A, B, C, by_unit([y], seen)[:, 0], by_unit([y], q)[:, 0]

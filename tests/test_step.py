@@ -4,7 +4,19 @@ import numpy as np
 import pytest
 import torch
 from naive import forward
-from oracle import KINDS, PAIRS, SINGLE, SURROGATES, TorchNetwork, learnable, network, options_of, record, sequence
+from oracle import (
+    KINDS,
+    PAIRS,
+    SINGLE,
+    SURROGATES,
+    TorchNetwork,
+    jacobians,
+    learnable,
+    network,
+    options_of,
+    record,
+    sequence,
+)
 
 from evsim.models.words import TorchWords
 from evsim.words import SmoothWords
@@ -24,26 +36,6 @@ class SmoothTorch(TorchWords):
     def event(self, x):
         hard = super().event(x)
         return torch.from_numpy(self.surrogate.integral(x.detach().numpy())) + (hard - hard.detach())
-
-
-def jacobians(cell, words, before, a, q, at_start):
-    """A, B, C, phi, D of one step by autograd, from the states before (K arrays), channels and local parameters."""
-    m = words(cell.pseudo)
-    before, a, q = ([torch.tensor(v, requires_grad=True) for v in group] for group in (before, a, q))
-    kept = cell.nothing_kept(before[0].detach()) if at_start else cell.keep(m, before, q)
-    s = cell.advance(m, kept, a, q)
-    seen = [v.detach().requires_grad_() for v in s]
-    y = cell.emit(m, seen, q)
-
-    def by_unit(outs, ins):
-        found = np.zeros((len(ins[0]), len(outs), len(ins)))
-        for k, o in enumerate(outs):
-            for j, g in enumerate(torch.autograd.grad(o.sum(), ins, retain_graph=True, allow_unused=True)):
-                found[:, k, j] = 0 if g is None else g
-        return found
-
-    A, B, C = (by_unit(s, group) for group in (before, a, q))
-    return A, B, C, by_unit([y], seen)[:, 0], by_unit([y], q)[:, 0]
 
 
 # The equations, run as they stand, against the kernels

@@ -1,0 +1,156 @@
+"""The sparse influence matrix against the plain dense recursion, its structure against powers of the mask graph."""
+
+import numpy as np
+import pytest
+from naive import Influence, loss_and_error, reach
+from oracle import KINDS, PAIRS, SINGLE, TOLERANCE, by_steps, learnable, network, one_step, sequence, targets_for, worst
+
+import evsim
+
+TRIPLES = [tuple(list(KINDS)[(i + j) % len(KINDS)] for j in range(3)) for i in range(len(KINDS))]
+STACKS = SINGLE + PAIRS + TRIPLES
+
+
+def empty_rows():
+    mask = np.random.default_rng(1).random((8, 8)) < 0.4
+    mask[[1, 4]] = False
+    mask[:, 6] = False
+    return mask
+
+
+MASKS = {
+    "drawn": {},
+    "dense": {"mask_rec": np.ones((8, 8), bool)},
+    "empty rows": {"mask_rec": empty_rows(), "mask_in": np.arange(32).reshape(8, 4) % 5 == 0},
+    "feed-forward": {"mask_rec": np.tri(8, 8, -1, bool)},
+    "blocks": {"mask_rec": np.kron(np.eye(2, dtype=bool), np.ones((4, 4), bool))},
+    "isolated": {"mask_rec": np.zeros((8, 8), bool)},
+    "own loops": {"mask_rec": np.eye(8, dtype=bool)},
+    "ring": {"mask_rec": np.roll(np.eye(8, dtype=bool), 1, 0)},
+}
+
+
+def dense(naive, net):
+    """The naive M as `learner.influence()` shows it: rows of all layers, columns in the order of theta."""
+    found = np.concatenate([M.reshape(-1, M.shape[2]) for M in naive.M])
+    order = np.zeros(net.layout.unit_columns, int)
+    for name, place in naive.place.items():
+        _, entries, columns = net.layout.names[name]
+        order[columns] = place.ravel()[entries]
+    absent = np.ones(found.shape[1], bool)
+    absent[order] = False
+    assert not found[:, absent].any()
+    return found[:, order]
+
+
+def read_rows(net, steps):
+    """Rows of M that will be read again: not those of memory-less units with phi = 0."""
+    rows = []
+    for cell, step in zip(net.layers, steps):
+        rows.append(np.repeat(step.phi.any(1) | cell.memory, len(cell.states)))
+    return np.concatenate(rows)
+
+
+def compare(net, steps=12, loss="mse"):
+    """Run both on the same inputs; compare M at every step, and the gradient at the end. Returns the learner."""
+    x, targets = sequence(net, steps), targets_for(net, loss, (steps,))
+    learner, naive, values = evsim.RTRL(net, loss=loss), Influence(net), net.parameters()
+    gradient = {name: np.zeros(g.shape) for name, g in learner.gradients().items()}
+    for t in range(steps):
+        out = learner.step(x[t], targets[t])
+        seen = one_step(net, learner._forward)
+        naive.advance(seen, values)
+        for name, g in naive.gradient(values, loss_and_error(loss, out, targets[t])[1], seen[-1].y).items():
+            gradient[name] += g
+        ours, truth, rows = learner.influence(), dense(naive, net), read_rows(net, seen)
+        np.testing.assert_allclose(ours[rows], truth[rows], rtol=1e-12, atol=1e-14 * abs(truth).max(), err_msg=f"{t}")
+        assert not ours[~rows].any()
+    assert worst(learner.gradients(), gradient) <= TOLERANCE
+    assert any(gradient[name].any() for name in naive.place)
+    return learner
+
+
+@pytest.mark.parametrize("stack", STACKS, ids="-".join)
+def test_influence_is_that_of_the_dense_recursion(stack):
+    for density in (1.0, 0.3):
+        options = dict.fromkeys(learnable(stack), True)
+        compare(network(stack, units=(8, 6, 5), density=density, density_in=density, spread=True, **options))
+
+
+@pytest.mark.parametrize("masks", MASKS)
+@pytest.mark.parametrize("stack", [*SINGLE, *TRIPLES], ids="-".join)
+def test_influence_under_unusual_masks(stack, masks):
+    options = dict(dict.fromkeys(learnable(stack), True), density=0.5, density_in=0.6, first=MASKS[masks])
+    net = network(stack, units=(8, 6, 5), spread=True, **options)
+    learner = compare(net)
+    found = learner.structure().toarray()
+    np.testing.assert_array_equal(found, reach(net))
+    assert found.dtype == bool
+    if masks == "blocks":
+        block = np.kron(np.eye(2, dtype=bool), np.ones((4, 4), bool))
+        np.testing.assert_array_equal(found[:8, :8], block)
+        first = 4 * len(net.layers[0].states)  # rows of the first block
+        assert not learner.influence()[first : 2 * first, columns_of(net, range(4))].any()
+    if masks == "isolated":
+        np.testing.assert_array_equal(found[:8, :8], np.eye(8, dtype=bool))
+    if masks == "feed-forward":
+        np.testing.assert_array_equal(found[:8, :8], np.tri(8, 8, 0, bool))
+
+
+def columns_of(net, units):
+    """Columns of M that belong to these units."""
+    layout = net.layout
+    return np.concatenate([np.arange(layout.start[u], layout.start[u] + layout.width[u]) for u in units])
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_empty_blocks_take_no_room(kind):
+    """Four blocks on the diagonal: a quarter of the pairs, and storage for those alone."""
+    units, blocks, size = 128, 4, 32
+    block = np.kron(np.eye(blocks, dtype=bool), np.ones((size, size), bool))
+    options = dict.fromkeys(learnable((kind,)), True)
+    for mask in (np.ones((units, units), bool), block):
+        learner = evsim.RTRL(network((kind,), units=(units,), mask_rec=mask, **options))
+        pairs = learner.structure()
+        np.testing.assert_array_equal(pairs.toarray(), mask)
+        entries = int(learner.net.layout.width[pairs.indices].sum()) * len(learner.net.layers[0].states)
+        assert entries <= learner.memory["influence"] / 8 <= 1.15 * entries
+    by_steps(learner, sequence(learner.net, 12), np.zeros(12, int), np.ones(12, bool))
+    M = learner.influence().reshape(units, -1, learner.net.layout.unit_columns)
+    assert M.any()
+    for k in range(blocks):
+        own = columns_of(learner.net, range(k * size, (k + 1) * size))
+        assert not np.delete(M, np.arange(k * size, (k + 1) * size), 0)[:, :, own].any()
+
+
+@pytest.mark.nojit
+@pytest.mark.parametrize("kind", KINDS)
+def test_small_influence(kind):
+    compare(network((kind, kind), units=(4, 3), density=0.7, spread=True), steps=5)
+
+
+@pytest.mark.nojit
+@pytest.mark.parametrize("stack", STACKS, ids="-".join)
+def test_structure_is_reachability(stack):
+    for seed in range(4):
+        net = network(stack, units=(12, 9, 7), density=0.12, density_in=0.2, seed=seed)
+        np.testing.assert_array_equal(evsim.RTRL(net).structure().toarray(), reach(net))
+
+
+@pytest.mark.parametrize("stack", STACKS, ids="-".join)
+def test_a_pair_that_is_missing_is_noticed(stack, monkeypatch):
+    """Take one reachable pair out of the structure: the same comparison must fail."""
+    from evsim import layout
+
+    def short(units, source, target):
+        sets_of, sets = real(units, source, target)
+        full = max(range(len(sets)), key=lambda s: len(sets[s]))
+        cut = [np.delete(s, 1) if i == full else s for i, s in enumerate(sets)]
+        return sets_of, cut
+
+    real = layout.reachable
+    build = dict(units=(8, 6, 5), density=1.0, spread=True)
+    compare(network(stack, **build))
+    monkeypatch.setattr(layout, "reachable", short)
+    with pytest.raises(AssertionError, match="Not equal to tolerance"):
+        compare(network(stack, **build))
