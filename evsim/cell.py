@@ -6,8 +6,8 @@ A cell is three element-wise functions, written in the words of `evsim.words`:
     y_t = emit(s_t, q)                 the event
     w_t = keep(s_t, q)                 what the unit keeps for its own next step
 
-with q the unit's local parameters (threshold, ...). Its kernel writes, for each unit and step, with K states, G channels
-and L local parameters,
+with q the unit's local parameters (threshold, ...). Its kernel writes, for each unit and step, with K states, G
+channels and L local parameters,
 
     A (K, K) = d s_t / d s_{t-1}       B (K, G) = d s_t / d a       C (K, L) = d s_t / d q with s_{t-1} fixed
     phi (K)  = d y_t / d s_t           D (L) = d y_t / d q with s_t fixed; D is 0 where phi is 0
@@ -88,7 +88,7 @@ class Cell:
         if name == "threshold" and values.min() <= 0:
             raise ValueError(f"threshold={values.min():g} is not usable: a threshold must be above 0")
 
-    def bounds(self, name):
+    def bounds(self, name) -> tuple[float, float] | None:
         """(low, high) to which `Network.project` clips a trained local parameter, or None."""
         return None
 

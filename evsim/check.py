@@ -2,6 +2,7 @@
 
 import difflib
 import numbers
+from math import isfinite
 
 import numpy as np
 
@@ -32,7 +33,7 @@ def check_count(name, value, least=1):
 def check_density(name, value):
     """Return a float in (0, 1]."""
     if not _real(value) or not 0 < value <= 1:
-        raise ValueError(f"{name}={value!r} is not usable: give the fraction of weights that exist, above 0 and at most 1")
+        raise ValueError(f"{name}={value!r} is not usable: give the fraction of weights that exist, above 0, at most 1")
     return float(value)
 
 
@@ -57,11 +58,11 @@ def check_dtype(dtype):
     """Return np.float32 or np.float64 as a numpy dtype."""
     try:
         found = np.dtype(dtype)
+        if found in (np.dtype("float32"), np.dtype("float64")):
+            return found
     except TypeError:
-        found = None
-    if found not in (np.dtype("float32"), np.dtype("float64")):
-        raise ValueError(f'dtype={dtype!r} is not supported: give "float32" or "float64"')
-    return found
+        pass
+    raise ValueError(f'dtype={dtype!r} is not supported: give "float32" or "float64"')
 
 
 def per_unit(name, value, units):
@@ -80,8 +81,7 @@ def as_floats(name, value, shape, dtype):
     array = np.asarray(value)
     if array.dtype.kind not in "biuf":
         raise TypeError(f"{name} has dtype {array.dtype}: give real numbers (bool, int or float)")
-    if len(array.shape) != len(shape) or any(s is not None and s != a for s, a in zip(shape, array.shape, strict=True)):
-        raise ValueError(f"{name} has shape {array.shape}, but {_shown(shape)} is needed: reshape it or change the sizes")
+    _check_shape(name, array, shape, "reshape it or change the sizes")
     array = np.ascontiguousarray(array, dtype=dtype)
     check_finite(name, array)
     return array
@@ -90,10 +90,13 @@ def as_floats(name, value, shape, dtype):
 def check_finite(name, array):
     """Raise ValueError, with the first place, if `array` holds NaN or infinity."""
     flat = array.ravel()
-    if np.isfinite(flat.dot(flat)) or np.isfinite(array).all():  # the product is cheap; it may overflow, hence the second look
+    if isfinite(flat.dot(flat)) or np.isfinite(array).all():  # the product is quick, but may overflow
         return
     place = tuple(int(i) for i in np.argwhere(~np.isfinite(array))[0])
-    raise ValueError(f"{name} holds {array[place]} at index {place}: remove or replace NaN and infinity (also beyond {array.dtype})")
+    where = f" at index {place}" if place else ""
+    raise ValueError(
+        f"{name} holds {array[place]}{where}: replace NaN, infinity and what is too large for {array.dtype}"
+    )
 
 
 def as_labels(name, value, shape, classes):
@@ -101,8 +104,7 @@ def as_labels(name, value, shape, classes):
     array = np.asarray(value)
     if array.dtype.kind not in "iu":
         raise TypeError(f"{name} has dtype {array.dtype}: cross entropy needs whole numbers, the class of each step")
-    if len(array.shape) != len(shape) or any(s is not None and s != a for s, a in zip(shape, array.shape, strict=True)):
-        raise ValueError(f"{name} has shape {array.shape}, but {_shown(shape)} is needed: one class per step")
+    _check_shape(name, array, shape, "give one class per step")
     return np.ascontiguousarray(array, dtype=np.int64)
 
 
@@ -111,13 +113,15 @@ def check_labels(name, labels, classes, keep=True):
     wrong = ((labels < 0) | (labels >= classes)) & keep
     if np.any(wrong):
         found = labels[wrong].flat[0] if labels.ndim else labels
-        raise ValueError(f"{name} holds class {int(found)}: with {classes} outputs, classes run from 0 to {classes - 1}")
+        raise ValueError(f"{name} holds class {int(found)}: {classes} outputs mean classes from 0 to {classes - 1}")
 
 
 def _real(value):
     return isinstance(value, numbers.Real) and not isinstance(value, bool)
 
 
-def _shown(shape):
-    inner = ", ".join("any" if s is None else str(s) for s in shape)
-    return f"({inner},)" if len(shape) == 1 else f"({inner})"
+def _check_shape(name, array, shape, advice):
+    if array.ndim != len(shape) or any(s is not None and s != a for s, a in zip(shape, array.shape, strict=True)):
+        wanted = ", ".join("any" if s is None else str(s) for s in shape)
+        wanted = f"({wanted},)" if len(shape) == 1 else f"({wanted})"
+        raise ValueError(f"{name} has shape {array.shape}, but {wanted} is needed: {advice}")

@@ -17,6 +17,7 @@ from evsim.readout import Readout
 from evsim.registry import lookup
 
 VERSION = 1
+DAMAGE = (zipfile.BadZipFile, zlib.error, EOFError, OSError, LookupError, ValueError, TypeError)
 
 
 @dataclass
@@ -74,17 +75,18 @@ def load(path):
     if not path.exists():
         raise FileNotFoundError(f"there is no checkpoint at {path}: give the path of a file that evsim.save wrote")
     try:
-        with np.load(path, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}
+        with path.open("rb") as file:  # numpy would leave it open where it is damaged
+            found = np.load(file, allow_pickle=False)
+            arrays = {name: found[name] for name in found.files}
         header = json.loads(str(arrays.pop("header")[()]))
         found = (header["format"], header["version"])
-    except (zipfile.BadZipFile, zlib.error, EOFError, OSError, KeyError, ValueError, TypeError, AttributeError) as error:
-        raise ValueError(f"{path} cannot be read as a checkpoint ({error}): it is damaged, or not one of evsim's") from None
+    except (*DAMAGE, AttributeError) as error:
+        raise ValueError(f"{path} cannot be read as a checkpoint ({error}): it is damaged, or another's") from None
     if found != ("evsim checkpoint", VERSION):
         raise ValueError(f"{path} is of kind and version {found}: this evsim reads {('evsim checkpoint', VERSION)}")
     try:
         return _rebuild(header, arrays)
-    except (KeyError, ValueError, TypeError, IndexError) as error:
+    except DAMAGE as error:
         raise ValueError(f"{path} does not fit together ({error}): it is damaged or was edited") from None
 
 

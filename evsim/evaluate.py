@@ -73,6 +73,7 @@ def _batches(net, data, count):
                 h = min(forward.chunk, length - t)
                 forward.x[: len(where), 1 : h + 1] = data.x[where, t : t + h]
                 forward.advance(0, len(where), h, forward.last, workspace, count)
+                forward.read_out(0, len(where), h, count)
                 forward.last = h
                 out[:, t : t + h] = forward.out[: len(where), 1 : h + 1]
             yield where, out

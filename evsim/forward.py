@@ -4,7 +4,8 @@ All layers' units share one numbering, bottom layer first. Buffers have axes (st
 last step before the present call, slots 1..h the steps of the call. A cell's kernel is called, with arrays and numbers
 only, as
 
-    kernel(lo, hi, steps, last, first,        streams lo..hi-1; number of steps; slot of the previous call's last step; first unit
+    kernel(lo, hi, steps,                     streams lo..hi-1; number of steps
+           last, first,                       slot of the previous call's last step; the layer's first unit
            x, x_first,                        what the layer hears: x[b, t, x_first + j]
            in_ptr, in_target, in_at,          input edges by source, and where their weights stand in theta
            rec_ptr, rec_target, rec_at,       recurrent edges likewise
@@ -16,25 +17,8 @@ only, as
 
 import numpy as np
 
-from evsim.check import as_floats
-from evsim.jit import jit
-from evsim.opcount import FORWARD, new_count
-
-
-@jit
-def _read_out(lo, hi, steps, first, n, weight_at, theta, y, out, count):
-    """out[b, t] = weight @ y + bias at slots 1..steps, by events."""
-    n_out = out.shape[2]
-    for b in range(lo, hi):
-        for t in range(1, steps + 1):
-            for o in range(n_out):
-                out[b, t, o] = theta[weight_at + n_out * n + o]
-            for i in range(n):
-                v = y[b, t, first + i]
-                if v != 0:
-                    for o in range(n_out):
-                        out[b, t, o] += theta[weight_at + o * n + i] * v
-                    count[FORWARD] += n_out
+from evsim.opcount import new_count
+from evsim.readout import read_out
 
 
 class Forward:
@@ -80,19 +64,23 @@ class Forward:
             array[:, 0] = 0
 
     def advance(self, lo, hi, steps, last, workspace, count):
-        """Run slots 1..steps of streams lo..hi-1, whose inputs stand in x; fills the Steps and out."""
+        """Run slots 1..steps of streams lo..hi-1, whose inputs stand in x; fills the Steps."""
         theta = self.net.theta
         for level, (kernel, first, x_first, graph, settings) in enumerate(self._plans):
             kernel(
                 lo, hi, steps, last, first, self.x if level == 0 else self.y, x_first, *graph, settings, theta,
                 self.y, self.A, self.B, self.C, self.phi, self.D, self.stored, workspace[level], count[level],
             )  # fmt: skip
-        _read_out(lo, hi, steps, *self._top, theta, self.y, self.out, count[-1])
+
+    def read_out(self, lo, hi, steps, count):
+        """Fill out from the events of those slots."""
+        read_out(lo, hi, steps, *self._top, self.net.theta, self.y, self.out, count[-1])
 
     def sequences(self, x, record_events=False):
         """Run sequences x (N, T, n_in) one after the other, each from zero: out (N, T, n_out), events per layer."""
         out = np.zeros((*x.shape[:2], self.net.n_out), self.net.dtype)
-        events = [np.zeros((*x.shape[:2], cell.units), self.net.dtype) for cell in self.net.layers] if record_events else []
+        recorded = self.net.layers if record_events else ()
+        events = [np.zeros((*x.shape[:2], cell.units), self.net.dtype) for cell in recorded]
         workspace, count = self.workspace(), new_count(len(self.net.layers))
         for s in range(len(x)):
             self.reset()
@@ -100,10 +88,11 @@ class Forward:
                 h = min(self.chunk, x.shape[1] - t)
                 self.x[0, 1 : h + 1] = x[s, t : t + h]
                 self.advance(0, 1, h, self.last, workspace, count)
+                self.read_out(0, 1, h, count)
                 self.last = h
                 out[s, t : t + h] = self.out[0, 1 : h + 1]
-                for level, place in enumerate(self.net.layout.layers if record_events else ()):
-                    events[level][s, t : t + h] = self.y[0, 1 : h + 1, place.first : place.first + place.units]
+                for seen, place in zip(events, self.net.layout.layers, strict=False):
+                    seen[s, t : t + h] = self.y[0, 1 : h + 1, place.first : place.first + place.units]
         return out, events
 
     def _plan(self, level):

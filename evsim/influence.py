@@ -1,4 +1,4 @@
-"""The influence matrix M = d(state)/d(parameters): its kernels. Advancing it is the whole cost of exact online learning.
+"""The influence matrix M = d(state)/d(parameters): its kernels. Advancing it is the cost of exact online learning.
 
 For every unit i with states s_i, over the columns that can reach it (`evsim.tiles`),
 
@@ -7,12 +7,12 @@ For every unit i with states s_i, over the columns that can reach it (`evsim.til
 Rows of Y are read only for units with phi != 0; rows of M that nothing has reached yet are not touched; rows of a
 memory-less unit with phi = 0 are not computed. All of that is exact: what is skipped is zero, or is never read.
 
-A row of Y is kept as M's own row, to be multiplied by a gain of phi, where the unit has one state; as Y with a gain of 1
-where it has more. Columns of `layers`: states, first unit, memory, fed input and recurrent channels, channels, trained
-local parameters.
+A row of Y is kept as M's own row, to be multiplied by a gain of phi, where the unit has one state; as Y with a gain
+of 1 where it has more. Columns of `layers`: states, first unit, memory, fed input and recurrent channels, channels,
+trained local parameters.
 """
 
-from evsim.jit import jit
+from evsim.jit import jit, jit_inline
 from evsim.opcount import GRADIENT, IMMEDIATE, LEAK, PROPAGATE, ROWS, WORDS_READ, WORDS_WRITTEN
 
 
@@ -28,7 +28,10 @@ def gain_of(phi, b, t, u, states):
 
 
 @jit
-def link(b, steps, layers, layer_of, rec_ptr, rec_source, rec_at, rec_fed, in_ptr, in_source, in_at, in_fed, theta, B, phi, gain, ptr, mid, source, coef):  # fmt: skip
+def link(
+    b, steps, layers, layer_of, rec_ptr, rec_source, rec_at, rec_fed, in_ptr, in_source, in_at, in_fed, theta, B,
+    phi, gain, ptr, mid, source, coef,
+):  # fmt: skip
     """List, for slots 1..steps, every edge along which influence flows, with its coefficient per target state.
 
     gain[t, u]: as gain_of, slot 0 included. coef[t, e, k] = gain(source) * sum over channels g of B[k, g] * weight[g].
@@ -71,7 +74,7 @@ def link(b, steps, layers, layer_of, rec_ptr, rec_source, rec_at, rec_fed, in_pt
         ptr[t, units] = e
 
 
-@jit
+@jit_inline
 def advance_row(M, b, to, w, a, Y, base, source, coef, t, e, end, k):
     """M[b, to] = a * M[b, to] + sum over the listed edges e..end-1 of coef * Y[base + source], four in one pass."""
     left = end - e
@@ -134,9 +137,9 @@ def mix_rows(M, to, w, states, A, b, t, u, before):
     return done
 
 
-@jit
+@jit_inline
 def show(Y, at, M, to, w, states, phi, b, t, u):
-    """Keep a unit's row of Y at Y[at]: M's own row where there is one state, the sum of phi_k M_k where there are more."""
+    """Keep a unit's row of Y at Y[at]: M's own row where there is one state, else the sum of phi_k M_k."""
     if states == 1:
         for j in range(w):
             Y[at, j] = M[b, to, j]
@@ -151,9 +154,9 @@ def show(Y, at, M, to, w, states, phi, b, t, u):
                 Y[at, j] += factor * M[b, to + k, j]
 
 
-@jit
+@jit_inline
 def show_locals(Y, at, gain, D, b, t, u, column, pieces, p, p_end, layers, level, local_q):
-    """Add D of a unit's own trained local parameters to its kept row of Y (divided by the gain that will multiply it)."""
+    """Add D of a unit's own trained local parameters to its kept row of Y, divided by the gain to come."""
     for piece in range(p, p_end):
         if pieces[piece, 6] != 0:
             place = pieces[piece, 1] - column + layers[level, 5]
@@ -171,7 +174,7 @@ def add_loss(gradient, b, column, w, factor, Y, at):
         dst[j] += factor * src[j]
 
 
-@jit
+@jit_inline
 def gather(source, coef, t, e, end, states, position, which, base, shown, list_source, list_coef, n):
     """List those of the edges e..end-1 whose source holds a row in this tile; returns the length of the list."""
     for edge in range(e, end):
@@ -184,34 +187,31 @@ def gather(source, coef, t, e, end, states, position, which, base, shown, list_s
     return n
 
 
-@jit
-def add_own(M, to, states, column, pieces, piece, b, t, u, layers, level, in_fed, rec_fed, local_q, heard, in_source, rec_source, y, B, C):  # fmt: skip
+@jit_inline
+def add_own(
+    M, to, states, column, pieces, piece, b, t, u, layers, level, in_fed, rec_fed, local_q, heard, in_source,
+    rec_source, y, B, C,
+):  # fmt: skip
     """Add a unit's own inputs, biases and local parameters to its rows; returns the additions done."""
     done = 0
     fed_in, fed_rec, channels, trained = layers[level, 3], layers[level, 4], layers[level, 5], layers[level, 6]
     at = pieces[piece, 1] - column
-    lo, hi = pieces[piece, 2], pieces[piece, 3]
-    for k in range(states):
-        for g in range(fed_in):
-            factor, place = B[b, t, u, k, in_fed[level, g]], at + g
-            for e in range(lo, hi):
-                v = heard[b, t, in_source[e]]
-                if v != 0:
-                    M[b, to + k, place] += factor * v
-                    done += 1
-                place += fed_in
-    at += fed_in * (hi - lo)
-    lo, hi = pieces[piece, 4], pieces[piece, 5]
-    for k in range(states):
-        for g in range(fed_rec):
-            factor, place = B[b, t, u, k, rec_fed[level, g]], at + g
-            for e in range(lo, hi):
-                v = y[b, t - 1, rec_source[e]]
-                if v != 0:
-                    M[b, to + k, place] += factor * v
-                    done += 1
-                place += fed_rec
-    at += fed_rec * (hi - lo)
+    for e in range(pieces[piece, 2], pieces[piece, 3]):
+        v = heard[b, t, in_source[e]]
+        if v != 0:
+            for k in range(states):
+                for g in range(fed_in):
+                    M[b, to + k, at + g] += B[b, t, u, k, in_fed[level, g]] * v
+            done += states * fed_in
+        at += fed_in
+    for e in range(pieces[piece, 4], pieces[piece, 5]):
+        v = y[b, t - 1, rec_source[e]]
+        if v != 0:
+            for k in range(states):
+                for g in range(fed_rec):
+                    M[b, to + k, at + g] += B[b, t, u, k, rec_fed[level, g]] * v
+            done += states * fed_rec
+        at += fed_rec
     if pieces[piece, 6] != 0:
         for k in range(states):
             for g in range(channels):
@@ -223,18 +223,27 @@ def add_own(M, to, states, column, pieces, piece, b, t, u, layers, level, in_fed
 
 
 @jit
-def advance(lo, hi, steps, layers, layer_of, rec_ptr, rec_source, rec_at, rec_fed, in_ptr, in_source, in_at, in_fed, local_q, tile, piece_ptr, pieces, span, whole, unit, row, position, theta, x, y, A, B, C, phi, D, told, delta, M, live, gradient, gain, link_ptr, link_mid, link_source, link_coef, Y, shown, list_source, list_coef, before, count):  # fmt: skip
+def advance(
+    lo, hi, steps, layers, layer_of, rec_ptr, rec_source, rec_at, rec_fed, in_ptr, in_source, in_at, in_fed,
+    local_q, tile, piece_ptr, pieces, span, whole, unit, row, position, theta, x, y, A, B, C, phi, D, told, delta,
+    M, live, gradient, gain, link_ptr, link_mid, link_source, link_coef, Y, shown, list_source, list_coef, before,
+    count,
+):  # fmt: skip
     """Carry M of streams lo..hi-1 through slots 1..steps and add the gradient of the losses told on the way.
 
-    told[b, t]: whether a loss was given at slot t; delta[b, t, i]: its derivative to the event of unit i of the top layer.
+    told[b, t]: whether a loss was given at slot t; delta[b, t, i]: its derivative to the event of top unit i.
     gradient[b]: sums over the columns of M. live[b]: which rows hold anything. The rest is scratch of one thread.
     """
     levels = layers.shape[0]
     one = theta.dtype.type(1)
     for b in range(lo, hi):
-        link(b, steps, layers, layer_of, rec_ptr, rec_source, rec_at, rec_fed, in_ptr, in_source, in_at, in_fed, theta, B, phi, gain, link_ptr, link_mid, link_source, link_coef)  # fmt: skip
+        link(
+            b, steps, layers, layer_of, rec_ptr, rec_source, rec_at, rec_fed, in_ptr, in_source, in_at, in_fed,
+            theta, B, phi, gain, link_ptr, link_mid, link_source, link_coef,
+        )  # fmt: skip
         for i in range(tile.shape[0]):
-            which, column, w, first_row, flag, home = tile[i, 0], tile[i, 1], tile[i, 2], tile[i, 3], tile[i, 4], tile[i, 5]
+            which, column, w = tile[i, 0], tile[i, 1], tile[i, 2]
+            first_row, flag, home = tile[i, 3], tile[i, 4], tile[i, 5]
             start = span[which, home]
             first = unit[start]
             prev, now = 0, span[which, levels] - start
@@ -266,8 +275,14 @@ def advance(lo, hi, steps, layers, layer_of, rec_ptr, rec_source, rec_at, rec_fe
                             direct = complete and filled
                             n = end - e
                             if not direct:
-                                n = gather(link_source, link_coef, t, e, mid, states, position, which, prev, shown, list_source, list_coef, 0)
-                                n = gather(link_source, link_coef, t, mid, end, states, position, which, now, shown, list_source, list_coef, n)
+                                n = gather(
+                                    link_source, link_coef, t, e, mid, states, position, which, prev, shown,
+                                    list_source, list_coef, 0,
+                                )  # fmt: skip
+                                n = gather(
+                                    link_source, link_coef, t, mid, end, states, position, which, now, shown,
+                                    list_source, list_coef, n,
+                                )  # fmt: skip
                             a = one
                             if live[b, flag + r - start]:
                                 if states == 1:
@@ -287,25 +302,35 @@ def advance(lo, hi, steps, layers, layer_of, rec_ptr, rec_source, rec_at, rec_fe
                             propagate += states * n
                             for k in range(states):
                                 if direct:
-                                    advance_row(M, b, to + k, w, a, Y, prev - first, link_source, link_coef, t, e, mid, k)
-                                    if end > mid:
-                                        advance_row(M, b, to + k, w, one, Y, now - first, link_source, link_coef, t, mid, end, k)
+                                    base = prev - first
+                                    advance_row(M, b, to + k, w, a, Y, base, link_source, link_coef, t, e, mid, k)
+                                    base = now - first
+                                    advance_row(M, b, to + k, w, one, Y, base, link_source, link_coef, t, mid, end, k)
                                 else:
                                     advance_row(M, b, to + k, w, a, Y, 0, list_source, list_coef, 0, 0, n, k)
                             for piece in range(p, p_end):
                                 if level == 0:
-                                    immediate += add_own(M, to, states, column, pieces, piece, b, t, u, layers, level, in_fed, rec_fed, local_q, x, in_source, rec_source, y, B, C)  # fmt: skip
+                                    immediate += add_own(
+                                        M, to, states, column, pieces, piece, b, t, u, layers, level, in_fed,
+                                        rec_fed, local_q, x, in_source, rec_source, y, B, C,
+                                    )  # fmt: skip
                                 else:
-                                    immediate += add_own(M, to, states, column, pieces, piece, b, t, u, layers, level, in_fed, rec_fed, local_q, y, in_source, rec_source, y, B, C)  # fmt: skip
+                                    immediate += add_own(
+                                        M, to, states, column, pieces, piece, b, t, u, layers, level, in_fed,
+                                        rec_fed, local_q, y, in_source, rec_source, y, B, C,
+                                    )  # fmt: skip
                         if g != 0:
                             if not live[b, flag + r - start]:
                                 filled = False
                                 continue
+                            losing = t > 0 and told[b, t] and level == levels - 1
+                            if t == steps and level == levels - 1 and not losing:
+                                continue  # nobody reads this row of Y
                             shown[at] = True
                             show(Y, at, M, to, w, states, phi, b, t, u)
                             if p_end > p:
                                 show_locals(Y, at, g, D, b, t, u, column, pieces, p, p_end, layers, level, local_q)
-                            if t > 0 and told[b, t] and level == levels - 1 and delta[b, t, u - layers[level, 1]] != 0:
+                            if losing and delta[b, t, u - layers[level, 1]] != 0:
                                 add_loss(gradient, b, column, w, delta[b, t, u - layers[level, 1]] * g, Y, at)
                                 losses += 1
                     count[level, LEAK] += leak * w
@@ -320,13 +345,17 @@ def advance(lo, hi, steps, layers, layer_of, rec_ptr, rec_source, rec_at, rec_fe
 
 
 @jit
-def contract(lo, hi, slot, layers, layer_of, local_q, tile, piece_ptr, pieces, span, unit, row, phi, D, delta, M, live, gradient, Y, count):  # fmt: skip
-    """Add to the gradient a loss told after the step of `slot`: M as it stands, read through the events of that slot."""
+def contract(
+    lo, hi, slot, layers, layer_of, local_q, tile, piece_ptr, pieces, span, unit, row, phi, D, delta, M, live,
+    gradient, Y, count,
+):  # fmt: skip
+    """Add to the gradient a loss told after the step of `slot`: M as it stands, read through that slot's events."""
     top = layers.shape[0] - 1
     states = layers[top, 0]
     for b in range(lo, hi):
         for i in range(tile.shape[0]):
-            which, column, w, first_row, flag, home = tile[i, 0], tile[i, 1], tile[i, 2], tile[i, 3], tile[i, 4], tile[i, 5]
+            which, column, w = tile[i, 0], tile[i, 1], tile[i, 2]
+            first_row, flag, home = tile[i, 3], tile[i, 4], tile[i, 5]
             p_end = piece_ptr[i]
             for r in range(span[which, top], span[which, top + 1]):
                 u = unit[r]

@@ -1,5 +1,16 @@
-"""The one way kernels are compiled: cached, without the GIL, floating point left in the order it is written."""
+"""The two ways kernels are compiled.
+
+cache: compiled once per machine. nogil: threads run them side by side. error_model: no check before each division.
+fastmath off: sums are taken in the order they are written. _nrt off: kernels allocate nothing, so arrays passed between
+them need no reference counts, which would cost more than a short row's arithmetic.
+jit_inline: for what is called row by row, where passing dozens of arguments would cost more than the work.
+"""
+
+from typing import Any
 
 import numba
 
-jit = numba.njit(cache=True, nogil=True, error_model="numpy", fastmath=False)
+_OPTIONS: dict[str, Any] = {"cache": True, "nogil": True, "error_model": "numpy", "fastmath": False, "_nrt": False}
+
+jit: Any = numba.njit(**_OPTIONS)
+jit_inline: Any = numba.njit(inline="always", **_OPTIONS)

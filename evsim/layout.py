@@ -17,7 +17,7 @@ from evsim.structure import reachable
 
 @dataclass
 class Edges:
-    """Edges into the units of one layer, by target: unit i hears source[ptr[i]:ptr[i + 1]], weights in theta from `at`."""
+    """Edges into one layer, by target: unit i hears source[ptr[i]:ptr[i + 1]]; weights stand in theta from `at` on."""
 
     ptr: np.ndarray
     source: np.ndarray

@@ -101,7 +101,9 @@ class Learner:
             raise ValueError("accumulate needs the outputs of a step: call step(x_t) first")
         count, slot = self._counts[0], forward.last
         for b in range(self.streams):
-            send_down(b, slot, given[b], *self._top, net.theta, forward.y, forward.phi, self._delta, self._gradient, count[-1])
+            send_down(
+                b, slot, given[b], *self._top, net.theta, forward.y, forward.phi, self._delta, self._gradient, count[-1]
+            )  # fmt: skip
         self._contract(slot, self._spaces[0], count)
 
     # Learning
@@ -138,7 +140,7 @@ class Learner:
         self._stepped = False
 
     def update(self, optimizer, clip=None):
-        """One optimiser step with the gradient divided by streams, its norm cut to `clip` if given; zeroes the gradient.
+        """One optimiser step with the gradient divided by streams, its norm cut to `clip` if given; then zeroes it.
 
         Returns the gradient's norm before the cut. State and influence stay, so learning goes on in mid-sequence.
         """
@@ -230,7 +232,8 @@ class Learner:
         forward.advance(lo, hi, steps, last, space[0], count)
         tell(
             lo, hi, steps, KINDS[self.loss_kind], self._labels, self._values, self._keep, *self._top, net.theta,
-            forward.y, forward.phi, forward.out, self._told, self._delta, self._gradient, space[1], self._loss, count[-1],
+            forward.y, forward.phi, forward.out, self._told, self._delta, self._gradient, space[1], self._loss,
+            count[-1],
         )  # fmt: skip
         self._learn(lo, hi, steps, space, count)
         self._stepped = True
@@ -264,7 +267,7 @@ class Learner:
 
     def _floats(self, name, value, shape):
         """as_floats, with a short path for what needs no change."""
-        if type(value) is np.ndarray and value.dtype == self.net.dtype and value.shape == shape and value.flags.c_contiguous:
+        if type(value) is np.ndarray and value.dtype == self.net.dtype and value.shape == shape:
             check_finite(name, value)
             return value
         return as_floats(name, value, shape, self.net.dtype)
@@ -294,7 +297,7 @@ class Learner:
         if mask is not None:
             mask = np.asarray(mask)
             if mask.shape != lead or mask.dtype.kind not in "biu":
-                raise ValueError(f"mask has shape {mask.shape} and dtype {mask.dtype}: a boolean array of shape {lead} is needed")
+                raise ValueError(f"mask has shape {mask.shape} and dtype {mask.dtype}: give a boolean array {lead}")
             keep = mask.astype(bool)
         if self.loss_kind == "cross_entropy":
             labels = as_labels("targets", targets, lead, self.net.n_out)

@@ -4,6 +4,7 @@ import math
 
 from evsim.jit import jit
 from evsim.opcount import FORWARD, GRADIENT
+from evsim.readout import read_out
 
 KINDS = {"cross_entropy": 0, "binary_cross_entropy": 1, "mse": 2}
 
@@ -61,8 +62,12 @@ def send_down(b, t, d_out, first, n, weight_at, theta, y, phi, delta, gradient, 
 
 
 @jit
-def tell(lo, hi, steps, kind, labels, values, keep, first, n, weight_at, theta, y, phi, out, told, delta, gradient, d_out, loss, count):  # fmt: skip
-    """Losses of slots 1..steps: labels[b, t - 1] or values[b, t - 1] are the targets where keep[b, t - 1] is true."""
+def tell(
+    lo, hi, steps, kind, labels, values, keep, first, n, weight_at, theta, y, phi, out, told, delta, gradient,
+    d_out, loss, count,
+):  # fmt: skip
+    """Outputs and losses of slots 1..steps: labels[b, t - 1] or values[b, t - 1] are the targets where keep is true."""
+    read_out(lo, hi, steps, first, n, weight_at, theta, y, out, count)
     for b in range(lo, hi):
         for t in range(1, steps + 1):
             told[b, t] = keep[b, t - 1]

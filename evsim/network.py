@@ -81,7 +81,7 @@ class Network:
         names = self.layout.names
         missing, extra = sorted(set(names) - set(parameters)), sorted(set(parameters) - set(names))
         if missing or extra:
-            raise ValueError(f"parameters do not fit this network: missing {missing}, unknown {extra}; pass exactly {list(names)}")
+            raise ValueError(f"parameters do not fit this network: missing {missing}, unknown {extra}; give its own")
         theta = self.theta.copy()
         for name, (shape, dense, places) in names.items():
             value = as_floats(name, parameters[name], shape, self.dtype).ravel()
@@ -89,12 +89,12 @@ class Network:
             absent = np.ones(value.size, bool)
             absent[dense] = False
             if np.any(value[absent]):
-                raise ValueError(f"{name} has values where no weight exists: set them to 0 or build the network with that mask")
+                raise ValueError(f"{name} has values where no weight exists: set them to 0, or build with that mask")
         self._check_locals(theta)
         self.theta[:] = theta
 
     def project(self):
-        """Bring trained local parameters back into their range (an EGRU's threshold: [0.001, 1]); done by each update."""
+        """Bring trained local parameters back into range (an EGRU's threshold: [0.001, 1]); each update does it."""
         for cell, place in zip(self.layers, self.layout.layers, strict=True):
             for q, name in enumerate(cell.local):
                 bounds = cell.bounds(name)
@@ -129,7 +129,8 @@ class Network:
 
     def __repr__(self):
         stack = ", ".join(f"{type(c).__name__}({c.units})" for c in self.layers)
-        return f"Network({self.n_in}, [{stack}], Readout({self.n_out})), {self.layout.trained:,} trained parameters, {self.dtype}"
+        size = f"{self.layout.trained:,} trained parameters, {self.dtype}"
+        return f"Network({self.n_in}, [{stack}], Readout({self.n_out})), {size}"
 
     def _start(self, rng):
         values = {}

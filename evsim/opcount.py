@@ -40,7 +40,7 @@ def totals(count):
 
 
 def dense_rtrl_macs(net):
-    """Multiply-adds of one step of dense RTRL on this network without masks: J M for every layer, plus the forward pass.
+    """Multiply-adds of one step of dense RTRL on this network without masks: J M for every layer, and the forward pass.
 
     A layer of N state variables over P parameters (its own and those below) costs N * N * P, and N * N_below * P_below
     for what reaches it from the layer below in the same step.
@@ -51,9 +51,8 @@ def dense_rtrl_macs(net):
     for cell in net.layers:
         n = cell.units
         states = n * len(cell.states)
-        own = n * (len(cell.in_channels) * below + len(cell.rec_channels) * n + len(cell.channels) + len(cell.trained()))
-        columns += own
-        total += states * states * columns + states * below_states * below_columns
-        total += n * (len(cell.in_channels) * below + len(cell.rec_channels) * n)
+        weights = n * (len(cell.in_channels) * below + len(cell.rec_channels) * n)
+        columns += weights + n * (len(cell.channels) + len(cell.trained()))
+        total += weights + states * states * columns + states * below_states * below_columns
         below, below_states, below_columns = n, states, columns
     return total + net.readout.units * below

@@ -52,7 +52,7 @@ def as_sequences(x, y, lengths, mask, n_in, n_out, loss, dtype):
     if mask is not None:
         mask = np.asarray(mask)
         if mask.shape != (n, steps) or mask.dtype.kind not in "biu":
-            raise ValueError(f"mask has shape {mask.shape} and dtype {mask.dtype}: a boolean array {(n, steps)} is needed")
+            raise ValueError(f"mask has shape {mask.shape} and dtype {mask.dtype}: give a boolean array {(n, steps)}")
         keep = inside & mask.astype(bool)
     if not per_step:  # the sequence's target stands at each of its steps
         y = np.broadcast_to(y[:, None], (n, steps, *y.shape[1:]))

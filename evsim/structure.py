@@ -27,7 +27,7 @@ def reachable(units, source, target):
 
 
 def pairs(set_of_unit, sets):
-    """The structure as a boolean CSR array (units, units): entry (i, k) says that M may hold d(state i)/d(parameters of k)."""
+    """The structure as a boolean CSR array (units, units): (i, k) where M may hold d(state of i)/d(parameters of k)."""
     units = len(set_of_unit)
     ptr = np.concatenate([[0], np.cumsum([len(sets[s]) for s in set_of_unit])])
     index = np.concatenate([sets[s] for s in set_of_unit]) if units else np.zeros(0, int)

@@ -14,11 +14,11 @@ import numpy as np
 class Tiles:
     """Index arrays that the kernels read.
 
-    Per tile: set, first column, columns, first row in M, first flag in `live`; pieces ptr. Per piece (the columns of one
-    unit inside a tile): unit, first column, ranges of its input and recurrent edges, 1 if the biases and local parameters
-    are in it. The units of a set, ascending, stand in `unit`, those of layer l from span[set, l] to span[set, l + 1];
-    `row` is the first row of each in a tile (one row per state); position[set, unit] is a unit's place in the set or -1;
-    whole[set]: the set is a layer and all layers above it. Edges are numbered through all layers, bottom up.
+    Per tile: set, first column, columns, first row in M, first flag in `live`; pieces ptr. Per piece (the columns of
+    one unit inside a tile): unit, first column, ranges of its input and recurrent edges, 1 if the biases and local
+    parameters are in it. The units of a set, ascending, stand in `unit`, those of layer l from span[set, l] to
+    span[set, l + 1]; `row` is the first row of each in a tile (one row per state); position[set, unit] is a unit's
+    place in the set or -1; whole[set]: the set is a layer and all above it. Edges are numbered through all layers.
     """
 
     width: int
@@ -36,7 +36,7 @@ class Tiles:
 
 
 def build_tiles(net, width):
-    """Cut the columns of `net` into tiles of at most `width` columns (or as many as one unit's biases and locals need)."""
+    """Cut the columns of `net` into tiles of at most `width` columns, or what one unit's biases and locals need."""
     layout = net.layout
     layer_of = np.repeat(np.arange(len(net.layers)), [c.units for c in net.layers])
     states = np.array([len(c.states) for c in net.layers])[layer_of]
@@ -85,7 +85,8 @@ def build_tiles(net, width):
     home = np.array([key[1] for key, _, _ in tiles])
     columns = np.array([c for _, _, c in tiles])
     rows, members = set_rows[which], np.diff(set_ptr)[which]
-    table = np.stack([which, [a for _, a, _ in tiles], columns, np.cumsum(rows) - rows, np.cumsum(members) - members, home], 1)
+    at = np.array([a for _, a, _ in tiles])
+    table = np.stack([which, at, columns, np.cumsum(rows) - rows, np.cumsum(members) - members, home], 1)
     return Tiles(
         width, table.astype(np.int64), np.array(piece_ptr, np.int64), np.array(pieces, np.int64), span.astype(np.int64),
         whole, np.concatenate(layout.sets), row.astype(np.int64), position,

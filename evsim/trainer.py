@@ -1,6 +1,7 @@
 """Trainer: the loop from sequences to weights. No learning rule in it."""
 
 import time
+from typing import Any
 
 import numpy as np
 
@@ -31,7 +32,7 @@ class Trainer:
         self.clip = None if clip is None else check_positive("clip", clip)
         self.streams = learner.streams
         self._rng = np.random.default_rng(seed)
-        self._place = {"epoch": 0, "batch": 0, "step": 0, "told": 0}
+        self._place: dict[str, Any] = {"epoch": 0, "batch": 0, "step": 0, "told": 0}
         self._sums = _no_sums()
         self._started = None  # the generator's state at the start of the present epoch
         self._history = []
@@ -39,6 +40,11 @@ class Trainer:
     @property
     def net(self):
         return self.learner.net
+
+    @property
+    def history(self):
+        """One dict per epoch done so far, those before a `resume` among them."""
+        return list(self._history)
 
     def fit(
         self, x=None, y=None, lengths=None, mask=None, *, epochs=1, validation=None, checkpoint=None, on_epoch=None,
@@ -77,7 +83,7 @@ class Trainer:
                     self._save(checkpoint)
                 if on_epoch is not None:
                     on_epoch(row)
-        return list(self._history)
+        return self.history
 
     def evaluate(self, x=None, y=None, lengths=None, mask=None):
         """Loss, accuracy and rates (`evsim.evaluate`) on arrays, or on the task's test split."""
@@ -90,7 +96,7 @@ class Trainer:
 
     @classmethod
     def resume(cls, checkpoint, task=None):
-        """The trainer that wrote `checkpoint`, at the point where it did; `fit` goes on bit for bit, on the same data."""
+        """The trainer that wrote `checkpoint`, where it then stood; `fit` goes on bit for bit, on the same data."""
         found = load(checkpoint)
         state = found.extra.get("trainer")
         if found.learner is None or found.optimizer is None or state is None:
@@ -195,8 +201,9 @@ class Trainer:
             data = (x, y, lengths, mask)
         if validation is not None:
             validation = (*validation, None, None)[:4]
-        net = self.net
-        return as_sequences(*data, net.n_in, net.n_out, self.learner.loss_kind, net.dtype), validation
+        x, y, lengths, mask = data
+        net, loss = self.net, self.learner.loss_kind
+        return as_sequences(x, y, lengths, mask, net.n_in, net.n_out, loss, net.dtype), validation
 
     def _task(self):
         if self.task is None:
@@ -204,7 +211,7 @@ class Trainer:
         return self.task
 
 
-def _no_sums():
+def _no_sums() -> dict[str, Any]:
     return {"loss": 0.0, "told": 0, "right": 0, "judged": 0, "done": 0, "seconds": 0.0, "before": None}
 
 

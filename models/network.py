@@ -2,7 +2,7 @@
 
 import torch
 
-from evsim.models.words import TorchWords
+from .words import TorchWords
 
 
 class TorchNetwork(torch.nn.Module):

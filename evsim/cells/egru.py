@@ -82,9 +82,9 @@ class EGRU(Cell):
     local = ("threshold",)
     kept = 1
     stored = 3
-    bias = {"z": 1.0}  # noqa: RUF012
+    bias = {"z": 1.0}
     kernel = staticmethod(_run_egru)
-    source = "Subramoney, Nazeer, Schoene, Mayr, Kappel: Efficient recurrent architectures through activity sparsity (ICLR 2023)"
+    source = "Subramoney et al.: Efficient recurrent architectures through activity sparsity (ICLR 2023)"
 
     def check_local(self, name, values):
         super().check_local(name, values)

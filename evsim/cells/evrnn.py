@@ -72,7 +72,7 @@ class EvRNN(Cell):
     stored = 0
     memory = False
     kernel = staticmethod(_run_evrnn)
-    source = "Subramoney: Efficient real time recurrent learning through combined activity and parameter sparsity (2023)"
+    source = "Subramoney: Efficient real time recurrent learning through activity and parameter sparsity (2023)"
 
     def settings(self):
         return (*self.pseudo.settings(), float(self.graded))

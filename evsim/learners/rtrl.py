@@ -25,7 +25,7 @@ class RTRL(Learner):
 
     def __init__(self, net, loss="cross_entropy", block=1, streams=1, threads=1):
         if check_count("block", block) != 1:
-            raise ValueError(f"block={block} is not available: this version advances the influence at every step, use block=1")
+            raise ValueError(f"block={block} is not available: the influence is advanced at every step, use block=1")
         self.block = block
         self._tiles = build_tiles(net, TILE_BYTES // net.dtype.itemsize)
         self._graph = _graph(net)
@@ -36,11 +36,11 @@ class RTRL(Learner):
         super().__init__(net, loss, streams, threads)
 
     def structure(self):
-        """Boolean CSR array (units, units), layers bottom up: entry (i, k) where M holds d(state i)/d(parameters of k)."""
+        """Boolean CSR array (units, units), bottom layer first: where M holds d(state of i)/d(parameters of k)."""
         return pairs(self.net.layout.set_of_unit, self.net.layout.sets)
 
     def influence(self, stream=0):
-        """M of one stream as a dense array (states, columns), columns in the order of `net.theta`. For small networks."""
+        """M of one stream as a dense array (states, columns), columns in the order of `net.theta`: small networks."""
         states = np.array([len(c.states) for c in self.net.layers for _ in range(c.units)])
         first = np.cumsum(states) - states
         dense = np.zeros((states.sum(), self.net.layout.unit_columns), self.net.dtype)
@@ -60,7 +60,8 @@ class RTRL(Learner):
         self._live[:] = 0
 
     def state(self):
-        return {**super().state(), "live": self._live.copy(), "M": self._M.copy() if self._live.any() else self._M[:, :0]}
+        held = self._M.copy() if self._live.any() else self._M[:, :0]
+        return {**super().state(), "live": self._live.copy(), "M": held}
 
     def load_state(self, state):
         super().load_state(state)
@@ -89,7 +90,8 @@ class RTRL(Learner):
             np.zeros((chunk + 1, units + 1), np.int64), np.zeros((chunk + 1, units), np.int64),
             np.zeros((chunk + 1, edges), np.int32), np.zeros((chunk + 1, edges, states), net.dtype),
             np.zeros((2 * members, tiles.width), net.dtype), np.zeros(2 * members, np.bool_),
-            np.zeros((1, members), np.int32), np.zeros((1, members, states), net.dtype), np.zeros((states, tiles.width), net.dtype),
+            np.zeros((1, members), np.int32), np.zeros((1, members, states), net.dtype),
+            np.zeros((states, tiles.width), net.dtype),
         )  # fmt: skip
         return (*super()._workspace(), influence)
 
@@ -113,11 +115,14 @@ class RTRL(Learner):
 
 
 def _graph(net):
-    """Arrays that the kernels read of the network: per layer (states, first unit, memory, fed channels, ...), edges by target."""
+    """What the kernels read of the network: a row of numbers per layer (`evsim.influence`), edges by target."""
     cells, places = net.layers, net.layout.layers
     layers = np.array(
         [
-            (len(c.states), p.first, c.memory, len(c.in_channels), len(c.rec_channels), len(c.channels), len(c.trained()))
+            (
+                len(c.states), p.first, c.memory, len(c.in_channels), len(c.rec_channels), len(c.channels),
+                len(c.trained()),
+            )
             for c, p in zip(cells, places, strict=True)
         ],
         np.int64,
