@@ -1,0 +1,161 @@
+"""Build: from named settings, as options and TOML files give them, to task, network, learner, optimiser, trainer.
+
+Settings are a flat dict with the names of `KINDS`; what is absent or None is left to whoever takes it.
+"""
+
+import inspect
+import math
+from pathlib import Path
+from typing import Any
+
+from evsim import optim, schedule
+from evsim.arraytask import ArrayTask
+from evsim.check import check_choice, check_count
+from evsim.network import Network
+from evsim.readout import Readout
+from evsim.registry import lookup
+from evsim.runfolder import MARK, read_toml
+from evsim.task import Task
+from evsim.trainer import Trainer
+
+_REAL, _WHOLE, _WORD = (int, float), (int,), (str,)
+KINDS: dict[str, tuple[type, ...]] = {
+    "task": _WORD, "data": _WORD, "layout": _WORD, "loss": _WORD,
+    "cell": _WORD, "units": _WHOLE, "layers": _WHOLE, "density": _REAL, "density_in": _REAL, "half_width": _REAL,
+    "dtype": _WORD, "learner": _WORD, "block": _WHOLE, "streams": _WHOLE, "threads": _WHOLE, "update": (str, int),
+    "optimizer": _WORD, "lr": _REAL, "schedule": _WORD, "clip": _REAL,
+    "epochs": _WHOLE, "seed": _WHOLE, "seeds": (list,),
+}  # fmt: skip
+BASE: dict[str, Any] = {
+    "cell": "egru", "units": 64, "layers": 1, "density": 1.0, "density_in": 1.0, "dtype": "float32",
+    "learner": "rtrl", "streams": 1, "threads": 1, "update": "sequence",
+    "optimizer": "adam", "lr": 1e-3, "schedule": "constant", "epochs": 10, "seed": 0,
+}  # fmt: skip
+TASK_OPTIONS = ("layout",)
+CELL_OPTIONS = ("units", "density", "density_in", "half_width")
+LEARNER_OPTIONS = ("block", "streams", "threads")
+RECORD = (MARK, "data_digest")  # what a run folder notes beside the settings
+_ONE_OF = (("task", "data"), ("seed", "seeds"))
+
+
+def read_settings(path) -> dict[str, Any]:
+    """Settings in a TOML file, the config.toml of a run among them; ValueError for unknown keys and wrong kinds."""
+    found = {}
+    for name, value in read_toml(path).items():
+        if name in RECORD:
+            continue
+        try:
+            found[name] = check_kind(name, value)
+        except ValueError as error:
+            raise ValueError(f"{path}: {error}") from None
+    return found
+
+
+def check_kind(name: str, value):
+    """Return `value` if it can be the setting `name`; ValueError otherwise."""
+    kinds = KINDS[check_choice("key", name, KINDS)]
+    if isinstance(value, bool) or not isinstance(value, kinds):
+        words = {str: "a string", int: "a whole number", float: "a number", list: "a list"}
+        raise ValueError(f"{name}={value!r} is of the wrong kind: give {words[kinds[-1]]}")
+    return value
+
+
+def merge(given: dict[str, Any], file: dict[str, Any] | None = None) -> dict[str, Any]:
+    """What was asked for: `given` goes before the settings of a file, and so do its partners (task or data, ...)."""
+    given = {name: value for name, value in given.items() if value is not None}
+    merged = {**(file or {}), **given}
+    for pair in _ONE_OF:
+        for source in (given, file or {}):
+            if all(name in source for name in pair):
+                raise ValueError(f"{pair[0]} and {pair[1]} were both given: leave one of them out")
+        for one, other in (pair, pair[::-1]):
+            if one in given and one in merged:
+                merged.pop(other, None)
+    return merged
+
+
+def resolve(chosen: dict[str, Any]) -> tuple[dict[str, Any], Task]:
+    """All settings, the task's defaults and ours where nothing was chosen, and the task."""
+    task = build_task(chosen)
+    settings = {**BASE, **task.defaults, **chosen}
+    for name in task.options:
+        settings[name] = getattr(task, name)
+    if isinstance(task, ArrayTask):
+        settings.update(data=str(Path(settings["data"]).resolve()), loss=task.loss)
+    if "seeds" in settings:
+        del settings["seed"]
+        settings["seeds"] = check_seeds(settings["seeds"])
+    else:
+        check_count("seed", settings["seed"], 0)
+    check_count("epochs", settings["epochs"])
+    check_count("layers", settings["layers"])
+    task.split("train")  # what is missing for it shows now
+    order = [*KINDS]
+    return dict(sorted(settings.items(), key=lambda item: order.index(item[0]))), task
+
+
+def check_seeds(seeds) -> list[int]:
+    """A list of different whole numbers."""
+    if not seeds or len(set(seeds)) < len(seeds):
+        raise ValueError(f"seeds={seeds} is not usable: give different whole numbers, as in --seeds 0,1,2")
+    return [check_count("seeds", seed, 0) for seed in seeds]
+
+
+def build_task(settings: dict[str, Any], n_out: int | None = None) -> Task:
+    """The task that settings name, or that their data file makes (n_out: outputs of the network, if there is one)."""
+    options = {name: settings[name] for name in TASK_OPTIONS if name in settings}
+    if "data" in settings:
+        if options:
+            raise ValueError(f"{next(iter(options))} belongs to a task, but data of your own were given: leave it out")
+        return ArrayTask.from_npz(settings["data"], settings.get("loss"), n_out=n_out)
+    if "task" not in settings:
+        raise ValueError("nothing to work on was given: name a task, as in 'evsim train digits', or give --data FILE")
+    task = lookup("task", settings["task"])(**options)
+    if settings.get("loss", task.loss) != task.loss:
+        raise ValueError(f"loss={settings['loss']!r} was given, but task {task.name!r} has {task.loss}: leave it out")
+    return task
+
+
+def build_network(settings: dict[str, Any], task: Task) -> Network:
+    """`layers` layers of one kind of cell between the task's inputs and outputs."""
+    cell = lookup("cell", settings["cell"])
+    options = {name: settings[name] for name in CELL_OPTIONS if name in settings}
+    layers = [cell(**options) for _ in range(settings["layers"])]
+    return Network(task.n_in, layers, Readout(task.n_out), seed=settings["seed"], dtype=settings["dtype"])
+
+
+def build_learner(settings: dict[str, Any], net: Network, loss: str):
+    """The learner on `net`; ValueError for a chosen option that it does not take."""
+    name = settings["learner"]
+    made = lookup("learner", name)
+    options = {option: settings[option] for option in LEARNER_OPTIONS if option in settings}
+    known = inspect.signature(made).parameters
+    for option in [option for option in options if option not in known]:
+        if options.pop(option) != BASE.get(option):
+            raise ValueError(f"learner {name!r} has no option {option!r}: leave it out or choose another learner")
+    return made(net, loss=loss, **options)
+
+
+def build_optimizer(settings: dict[str, Any], task: Task):
+    """The optimiser with its schedule; a cosine ends with the last epoch."""
+    kind = check_choice("optimizer", settings["optimizer"], ("adam", "sgd"))
+    shape = check_choice("schedule", settings["schedule"], ("constant", "cosine"))
+    rate = schedule.Constant(settings["lr"])
+    if shape == "cosine":
+        rate = schedule.Cosine(settings["lr"], settings["epochs"] * updates_per_epoch(settings, task))
+    return optim.from_config({"kind": kind, "lr": schedule.to_config(rate)})
+
+
+def updates_per_epoch(settings: dict[str, Any], task: Task) -> int:
+    """How often an epoch updates the weights (the most, where lengths or masks differ)."""
+    batches = math.ceil(task.sizes["train"] / settings["streams"])
+    data = task.split("train")
+    once = data.mask is None and data.y.ndim == (1 if task.loss == "cross_entropy" else 2)
+    return batches if once or settings["update"] == "sequence" else batches * math.ceil(task.steps / settings["update"])
+
+
+def build_trainer(settings: dict[str, Any], task: Task) -> Trainer:
+    """Everything, ready to fit; settings with a single seed."""
+    learner = build_learner(settings, build_network(settings, task), task.loss)
+    update, clip = settings["update"], settings.get("clip")
+    return Trainer(learner, build_optimizer(settings, task), task, update, clip, settings["seed"])

@@ -1,0 +1,221 @@
+"""The command line: its options, and how it says what went wrong: one line on stderr and an exit code.
+
+0: done. 1: failed, as when training diverges or a disk is full. 2: bad usage or input. 130: interrupted.
+Nothing heavy is imported before a command needs it. With EVSIM_TRACEBACK=1 in the environment errors show where
+they were raised.
+"""
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+app = typer.Typer(
+    name="evsim",
+    help="Event-based recurrent networks that learn online, exactly, in memory that does not grow.",
+    epilog="evsim COMMAND --help tells what a command takes.",
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _version(asked: bool):
+    if asked:
+        from evsim import __version__
+
+        print(__version__)
+        raise typer.Exit()
+
+
+_Option = typer.Option
+Data = Annotated[str | None, _Option(metavar="FILE.npz", help="Your own arrays: x, y and optionally lengths, mask.")]
+Json = Annotated[bool, _Option("--json", help="Print one JSON object as the last line of stdout; tables go to stderr.")]
+Force = Annotated[bool, _Option("--force", help="Replace what an earlier call wrote there.")]
+Run = Annotated[str, typer.Argument(metavar="RUN", help="A run folder or a checkpoint.", show_default=False)]
+Layout = Annotated[str | None, _Option(help="How digits shows an image: rows or pixels.")]
+Version = Annotated[bool, _Option("--version", callback=_version, is_eager=True, help="Print the version.")]
+Loss = Annotated[str | None, _Option(help="With --data: cross_entropy, binary_cross_entropy or mse.")]
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command line on `argv` (without the program's name; None: the process's own); returns the exit code."""
+    try:
+        return app(args=argv, prog_name="evsim", standalone_mode=False) or 0
+    except Exception as error:
+        if not hasattr(error, "format_message"):
+            raise
+        _complain(error.format_message())  # type: ignore[attr-defined]
+        return 2
+
+
+def _guarded(work, *arguments, **options) -> int:
+    """Call `work`; what a user can cause becomes one line and an exit code."""
+    try:
+        work(*arguments, **options)
+    except KeyboardInterrupt as stop:
+        return _failed(stop, 130, str(stop) or "interrupted")
+    except BrokenPipeError:  # whoever read our output has gone
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except (ValueError, TypeError, ImportError, FileNotFoundError, NotADirectoryError, IsADirectoryError) as error:
+        return _failed(error, 2)
+    except (FloatingPointError, OSError, MemoryError) as error:
+        return _failed(error, 1)
+    return 0
+
+
+def _failed(error, code, text=None) -> int:
+    if os.environ.get("EVSIM_TRACEBACK"):
+        raise error
+    _complain(text or str(error) or type(error).__name__)
+    return code
+
+
+def _complain(text):
+    if text:
+        print(f"evsim: {' '.join(text.split())}", file=sys.stderr, flush=True)
+
+
+@app.callback()
+def _top(version: Version = False):
+    pass
+
+
+@app.command()
+def train(
+    task: Annotated[str | None, typer.Argument(metavar="[TASK]", help="As in 'evsim list tasks'.")] = None,
+    data: Data = None,
+    config: Annotated[str | None, _Option(metavar="FILE.toml", help="Settings; options go before them.")] = None,
+    out: Annotated[str | None, _Option(metavar="DIR", help="The run folder; otherwise runs/TASK-N.")] = None,
+    force: Annotated[bool, _Option("--force", help="Replace the run that stands in --out.")] = False,
+    resume: Annotated[str | None, _Option(metavar="DIR", help="Go on with this run; --epochs may be raised.")] = None,
+    json: Json = False,
+    layout: Layout = None,
+    loss: Loss = None,
+    cell: Annotated[str | None, _Option(help="As in 'evsim list cells'.")] = None,
+    units: Annotated[int | None, _Option(help="Units of each layer.")] = None,
+    layers: Annotated[int | None, _Option(help="Number of layers.")] = None,
+    density: Annotated[float | None, _Option(help="Fraction of recurrent weights that exist.")] = None,
+    density_in: Annotated[float | None, _Option(help="Fraction of input weights that exist.")] = None,
+    half_width: Annotated[float | None, _Option(help="Half the width of the pseudo-derivative.")] = None,
+    dtype: Annotated[str | None, _Option(help="float32 or float64.")] = None,
+    learner: Annotated[str | None, _Option(help="As in 'evsim list learners'.")] = None,
+    block: Annotated[int | None, _Option(help="Steps between two advances of the influence matrix.")] = None,
+    streams: Annotated[int | None, _Option(help="Sequences side by side, the size of a batch.")] = None,
+    threads: Annotated[int | None, _Option(help="Threads that share the streams.")] = None,
+    update: Annotated[str | None, _Option(metavar="sequence|K", help="After sequences or every K steps.")] = None,
+    optimizer: Annotated[str | None, _Option(help="adam or sgd.")] = None,
+    lr: Annotated[float | None, _Option(help="Learning rate.")] = None,
+    schedule: Annotated[str | None, _Option(help="Of the learning rate: constant or cosine.")] = None,
+    clip: Annotated[float | None, _Option(help="Bound on the gradient's norm.")] = None,
+    epochs: Annotated[int | None, _Option(help="Passes over the training sequences, in all.")] = None,
+    seed: Annotated[int | None, _Option(help="Of weights, masks and the order of sequences.")] = None,
+    seeds: Annotated[str | None, _Option(metavar="A,B,...", help="One run for each, and their median.")] = None,
+) -> int:
+    """Train a network, on a TASK or on your own arrays, into a run folder; what is not given, the task decides."""
+    given = {
+        "task": task, "data": data, "layout": layout, "loss": loss, "cell": cell, "units": units, "layers": layers,
+        "density": density, "density_in": density_in, "half_width": half_width, "dtype": dtype, "learner": learner,
+        "block": block, "streams": streams, "threads": threads, "update": update, "optimizer": optimizer, "lr": lr,
+        "schedule": schedule, "clip": clip, "epochs": epochs, "seed": seed, "seeds": seeds,
+    }  # fmt: skip
+    return _guarded(_train, given, config, out, force, resume, json)
+
+
+@app.command("eval")
+def evaluate(
+    run: Run,
+    data: Data = None,
+    task: Annotated[str | None, _Option(help="A task to evaluate a checkpoint on.")] = None,
+    layout: Layout = None,
+    loss: Loss = None,
+    split: Annotated[str | None, _Option(help="train, validation, test or, with --data, all.")] = None,
+    predictions: Annotated[str | None, _Option(metavar="OUT.npz", help="Also write predictions and targets.")] = None,
+    force: Force = False,
+    json: Json = False,
+) -> int:
+    """Evaluate a run, on its test split or on other data."""
+    given = {"data": data, "task": task, "layout": layout, "loss": loss}
+    return _guarded(_evaluate, run, given, split, predictions, force, json)
+
+
+@app.command()
+def predict(
+    run: Run,
+    data: Annotated[str, _Option(metavar="FILE.npz", help="An array x and optionally lengths.", show_default=False)],
+    out: Annotated[str, _Option(metavar="OUT.npz", help="Where predictions go.", show_default=False)],
+    force: Force = False,
+) -> int:
+    """Write what a run says at the end of each sequence: classes, 0/1 or numbers, by its loss."""
+    return _guarded(_predict, run, data, out, force)
+
+
+@app.command("list")
+def list_(
+    kind: Annotated[str | None, typer.Argument(metavar="[cells|learners|tasks|exports]", help="Or all.")] = None,
+    json: Json = False,
+) -> int:
+    """List what there is to choose from."""
+    return _guarded(_list, kind, json)
+
+
+def _train(given, config, out, force, resume, json):
+    from evsim import runs, show
+
+    given = {name: value for name, value in given.items() if value is not None}
+    if "update" in given and given["update"] != "sequence":
+        given["update"] = _whole("update", given["update"], "give 'sequence' or a number of steps")
+    if "seeds" in given:
+        given["seeds"] = [_whole("seeds", one, "give whole numbers, as in 0,1,2") for one in given["seeds"].split(",")]
+    if resume is None:
+        summary = runs.train(given, config, out, force)
+    elif force or (out is not None and Path(out).resolve() != Path(resume).resolve()):
+        raise ValueError("--resume goes on with the run where it stands: leave --out and --force out")
+    else:
+        summary = runs.resume(resume, given, config)
+    (show.show_seeds if "runs" in summary else show.show_summary)(summary, err=json)
+    _print_json(json, summary)
+
+
+def _evaluate(run, given, split, predictions, force, json):
+    from evsim import results, show
+
+    found = results.evaluate_run(run, given, split, predictions, force)
+    show.show_summary(found, err=json)
+    _print_json(json, {name: value for name, value in found.items() if name != "title"})
+
+
+def _predict(run, data, out, force):
+    from evsim.results import predict_run
+
+    print(f"{predict_run(run, data, out, force)} predictions are in {out}")
+
+
+def _list(kind, json):
+    from evsim import show
+    from evsim.check import check_choice
+
+    kinds = show.KINDS if kind is None else (check_choice("kind", kind, show.KINDS),)
+    table_of = show.listing(kinds)
+    for one in kinds:
+        if not json:
+            show.show_list(one, table_of)
+    _print_json(json, table_of)
+
+
+def _whole(name, text: Any, advice):
+    try:
+        return int(text)
+    except ValueError:
+        raise ValueError(f"{name}={text!r} is not usable: {advice}") from None
+
+
+def _print_json(wanted, value):
+    if wanted:
+        from evsim.runfolder import to_json
+
+        print(to_json(value), flush=True)

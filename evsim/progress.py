@@ -1,0 +1,69 @@
+"""Progress: how training goes, on stderr: a bar in a terminal, a line per epoch everywhere."""
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn
+
+
+class TrainingProgress:
+    """Context that shows what `Trainer.fit` tells its `progress` and `on_epoch`. label: which of several runs it is."""
+
+    def __init__(self, epochs, label=""):
+        self._epochs, self._label = epochs, label
+        self._console = Console(stderr=True, highlight=False)
+        self._bar = self._item = None
+
+    def __enter__(self):
+        if self._console.is_terminal:
+            texts = [TextColumn(f"{{task.fields[{name}]}}") for name in ("numbers", "rate", "left")]
+            columns = (TextColumn("{task.description}"), BarColumn(10), *texts)
+            self._bar = Progress(*columns, console=self._console, transient=True)
+            self._item = self._bar.add_task(f"{self._label}epoch", total=1, numbers="", rate="", left="")
+            self._bar.start()
+        return self
+
+    def __exit__(self, *_):
+        if self._bar is not None:
+            self._bar.stop()
+
+    def piece(self, info):
+        """After every piece of work."""
+        if self._bar is None or self._item is None:
+            return
+        rate = info["steps_per_second"]
+        ahead = info["total"] - info["done"] + (info["epochs"] - info["epoch"]) * info["total"]
+        self._bar.update(
+            self._item,
+            description=f"{self._label}epoch {info['epoch']}/{info['epochs']}",
+            completed=info["done"],
+            total=info["total"],
+            numbers=_numbers(info, short=True),
+            rate=f"{rate:,.0f}/s",
+            left=f"{_clock(ahead / rate)} left" if rate > 0 else "",
+        )
+
+    def epoch(self, row):
+        """After every epoch."""
+        width = len(str(self._epochs))
+        held = [f"validation loss {row['validation_loss']:.4f}"] if row.get("validation_loss") is not None else []
+        if row.get("validation_accuracy") is not None:
+            held.append(f"accuracy {row['validation_accuracy']:.2%}")
+        parts = [
+            f"{self._label}epoch {row['epoch']:{width}d}/{self._epochs}", _numbers(row), *held,
+            f"{row['steps_per_second']:,.0f} steps/s",
+        ]  # fmt: skip
+        self._console.print(", ".join(parts), markup=False, soft_wrap=True)
+
+
+def _numbers(info, short=False):
+    loss, accuracy, activity = info["loss"], info.get("accuracy"), info["activity"]
+    if short:  # a bar of 80 characters
+        right = "" if accuracy is None else f"accuracy {accuracy:.1%} "
+        return f"loss {loss:.3f} {right}active {activity:.1%}"
+    right = "" if accuracy is None else f", accuracy {accuracy:.2%}"
+    return f"loss {loss:.4f}{right}, activity {activity:.2%}"
+
+
+def _clock(seconds):
+    minutes, seconds = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{seconds:02d}" if hours else f"{minutes}:{seconds:02d}"

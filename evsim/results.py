@@ -1,0 +1,120 @@
+"""Results: what a finished or interrupted run makes of data: figures and predictions."""
+
+from pathlib import Path
+
+import numpy as np
+
+from evsim.arraytask import ArrayTask, read_npz
+from evsim.build import TASK_OPTIONS, build_task, merge
+from evsim.check import check_choice
+from evsim.checkpoint import load
+from evsim.evaluate import evaluate, predict
+from evsim.runfolder import RunFolder, replacing
+from evsim.task import SPLITS
+
+
+def evaluate_run(run, given, split=None, predictions=None, force=False):
+    """Figures of the network in `run`, a run folder or a checkpoint, on one split of its task or of what is given.
+
+    given: dict with task and its options, or data, and loss. split: "train", "validation", "test" or, with data,
+    "all" of x; without it "test", and "all" for a file without x_test that the run was not trained on.
+    """
+    checkpoint, config = _open(run)
+    given = merge(given)
+    loss = _loss(checkpoint, given, config)
+    if "data" not in given and "task" not in given:
+        if not config:
+            raise ValueError(f"{run} is a bare checkpoint, which names no task: give --data FILE.npz or --task too")
+        own = ("task", "data", *TASK_OPTIONS)
+        given = {**{name: config[name] for name in own if name in config}, **given}
+    if "data" in given:
+        given["loss"] = loss
+    _refuse(predictions, force)
+    task = build_task(given, checkpoint.net.n_out)
+    _fits(run, checkpoint.net, task)
+    split = _split(split, task, config)
+    data = task.given["train"] if isinstance(task, ArrayTask) and split == "all" else task.split(split)
+    found = evaluate(checkpoint.net, data, task.loss)
+    if predictions is not None:
+        said = predict(checkpoint.net, data.x, data.lengths, task.loss)
+        _write_npz(predictions, predictions=said, y=data.y)
+    prefix = "" if split == "all" else f"{split}_"
+    return {
+        "title": f"{run} on {task.name}, {split}: {len(data.x)} sequences",
+        "run": str(run), "task": task.name, "split": split, "sequences": len(data.x),
+        f"{prefix}accuracy": found["accuracy"], f"{prefix}loss": found["loss"],
+        **{name: found[name] for name in ("activity", "phi_rate", "activity_per_layer")},
+    }  # fmt: skip
+
+
+def predict_run(run, data, out, force=False):
+    """Write what the network in `run` says about x (and lengths) in the file `data` to `out`; returns how many."""
+    checkpoint, config = _open(run)
+    loss = _loss(checkpoint, {}, config)
+    _refuse(out, force)
+    arrays = read_npz(data, needed=("x",))
+    x = np.asarray(arrays["x"])
+    try:
+        said = predict(checkpoint.net, x, arrays.get("lengths"), loss)
+    except (ValueError, TypeError) as error:
+        raise type(error)(f"{data}: {error}") from None
+    _write_npz(out, predictions=said)
+    return len(said)
+
+
+def _open(run):
+    """(Checkpoint, settings) of a run folder or a bare checkpoint, which has no settings."""
+    place = Path(run)
+    if not place.exists():
+        raise FileNotFoundError(f"{run} does not exist: give a run folder or a checkpoint")
+    if not place.is_dir():
+        return load(place), {}
+    folder = RunFolder(place)
+    config = folder.config()
+    if "seeds" in config:
+        within = ", ".join(str(member.path) for member in folder.members())
+        raise ValueError(f"{run} holds a run for each of several seeds: name one of {within}")
+    return load(folder.checkpoint), config
+
+
+def _loss(checkpoint, given, config):
+    """The loss of the learner in the checkpoint; without one, as given, or as the run's settings say."""
+    held = checkpoint.learner and checkpoint.learner.loss_kind
+    asked = given.get("loss")
+    if held and asked and asked != held:
+        raise ValueError(f"loss={asked!r} was given, but the network was trained with {held}: leave it out")
+    return held or asked or config.get("loss")
+
+
+def _split(split, task, config):
+    own = isinstance(task, ArrayTask)
+    if split is None:
+        foreign = own and task.digest != config.get("data_digest") and "test" not in task.given
+        return "all" if foreign else "test"
+    if split == "all" and not own:
+        raise ValueError(f"split='all' needs --data: task {task.name!r} has {', '.join(SPLITS)}")
+    return check_choice("split", split, (*SPLITS, "all") if own else SPLITS)
+
+
+def _fits(run, net, task):
+    if task.n_in != net.n_in:
+        raise ValueError(f"{run} hears {net.n_in} inputs, but {task.name} has {task.n_in}: give data of {net.n_in}")
+    if task.n_out != net.n_out:
+        raise ValueError(f"{run} has {net.n_out} outputs, but {task.name} needs {task.n_out}: give data of {net.n_out}")
+
+
+def _refuse(path, force):
+    if path is None:
+        return
+    path = Path(path)
+    if path.is_dir():
+        raise ValueError(f"{path} is a folder: give the name of a file to write")
+    if path.exists() and not force:
+        raise ValueError(f"{path} exists already: give another name, or --force to replace it")
+    if not path.parent.is_dir():
+        raise ValueError(f"the folder {path.parent} does not exist: make it first")
+
+
+def _write_npz(path, **arrays):
+    with replacing(path) as file:
+        np.savez(file, **arrays)

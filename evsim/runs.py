@@ -1,0 +1,198 @@
+"""Runs: training from settings into a run folder, and going on with one."""
+
+import shlex
+import statistics
+import sys
+from pathlib import Path
+
+from evsim.arraytask import ArrayTask
+from evsim.build import RECORD, build_task, build_trainer, merge, read_settings, resolve
+from evsim.check import check_count
+from evsim.checkpoint import load
+from evsim.opcount import dense_rtrl_macs
+from evsim.progress import TrainingProgress
+from evsim.registry import lookup
+from evsim.runfolder import RunFolder, free_folder
+from evsim.trainer import Trainer
+from evsim.warmup import warm_up
+
+_MEDIANS = ("test_accuracy", "test_loss", "activity", "phi_rate", "macs_per_step", "train_seconds", "steps")
+
+
+def train(given, config=None, out=None, force=False):
+    """Train as settings `given`, and those of the TOML file `config` below them, say; returns the summary."""
+    settings, task = resolve(merge(given, None if config is None else read_settings(config)))
+    runs = _each(settings)
+    trainers = [build_trainer(runs[0], task)]
+    folder = free_folder(task.name) if out is None else RunFolder(out)
+    folder.refuse(force)
+    tell(_announcement(trainers[0], task, settings))
+    warm_up(runs[0], task)
+    if out is None:
+        folder = free_folder(task.name)
+    folder.clear()
+    return _train_all(folder, settings, task, trainers)
+
+
+def resume(path, given, config=None):
+    """Go on with the run in folder `path`; `given` may raise epochs and must agree otherwise. Returns the summary."""
+    folder = RunFolder(path)
+    noted = folder.config()
+    settings = {name: value for name, value in noted.items() if name not in RECORD}
+    chosen = merge(given, None if config is None else read_settings(config))
+    _compare(folder, settings, chosen)
+    task = build_task(settings)
+    if isinstance(task, ArrayTask) and task.digest != noted.get("data_digest", task.digest):
+        raise ValueError(f"{settings['data']} has changed since the run in {path} began: start a new run")
+    if "seeds" not in settings and folder.rows() and not folder.checkpoint.exists():
+        raise ValueError(f"{path} has no checkpoint.npz to go on from: start a new run")
+    settings["epochs"] = chosen.get("epochs", settings["epochs"])
+    for one in (folder, *folder.members()):
+        if one.checkpoint.exists():
+            load(one.checkpoint)  # a damaged one shows before anything is done
+    tell(f"going on with {path}, up to epoch {settings['epochs']}")
+    warm_up(_each(settings)[0], task)
+    return _train_all(folder, settings, task, [])
+
+
+def tell(text):
+    """One line on stderr."""
+    print(text, file=sys.stderr, flush=True)
+
+
+def _each(settings):
+    """Settings of each run: one, or one per seed."""
+    if "seeds" not in settings:
+        return [settings]
+    common = {name: value for name, value in settings.items() if name != "seeds"}
+    return [{**common, "seed": seed} for seed in settings["seeds"]]
+
+
+def _train_all(folder, settings, task, trainers):
+    """Train into `folder` whatever of it is not done yet; `trainers`: those that are built already."""
+    if "seeds" not in settings:
+        return _train_one(folder, folder, settings, task, "", trainers)
+    folder.write_config(_noted(settings, task))
+    folder.write_summary(None)
+    runs = []
+    for own in _each(settings):
+        member = folder.member(own["seed"])
+        member.path.mkdir(exist_ok=True)
+        runs.append(_train_one(member, folder, own, task, f"seed {own['seed']} ", trainers))
+    medians = {name: _median([run[name] for run in runs]) for name in _MEDIANS}
+    summary = {
+        "task": task.name, "seeds": settings["seeds"], **medians,
+        "dense_rtrl_macs_per_step": runs[0]["dense_rtrl_macs_per_step"], "peak_bytes": peak_bytes(),
+        "runs": runs, "config": settings,
+    }  # fmt: skip
+    folder.write_summary(summary)
+    tell(f"the runs are in {folder.path}")
+    return summary
+
+
+def _train_one(folder, whole, settings, task, label, trainers):
+    """One run in `folder`, which is `whole` or one of its seeds; goes on from a checkpoint if there is one."""
+    done = folder.summary()
+    if done is not None and done["config"]["epochs"] == settings["epochs"]:
+        tell(f"{label}has done all of its {settings['epochs']} epochs: a larger --epochs goes on")
+        return done
+    trainer = None
+    try:
+        if folder.checkpoint.exists():
+            trainer = Trainer.resume(folder.checkpoint, task)
+        else:
+            trainer = trainers.pop() if trainers else build_trainer(settings, task)
+        folder.write_config(_noted(settings, task))
+        folder.write_summary(None)
+        folder.write_rows(trainer.history)
+        _fit(trainer, folder, settings["epochs"], label)
+        summary = _summarise(trainer, task, settings)
+    except KeyboardInterrupt:
+        if not folder.checkpoint.exists():
+            raise
+        goes_on = f"evsim train --resume {shlex.quote(str(whole.path))}"
+        done = f"{label}interrupted after {len(trainer.history) if trainer else 0} epochs, the checkpoint is kept"
+        raise KeyboardInterrupt(f"{done}; to go on: {goes_on}") from None
+    except FloatingPointError as error:
+        raise FloatingPointError(f"{error}; the last good checkpoint is {folder.checkpoint}") from None
+    folder.write_summary(summary)
+    if whole is folder:
+        tell(f"the run is in {folder.path}")
+    return summary
+
+
+def _fit(trainer, folder, epochs, label):
+    with TrainingProgress(epochs, label) as shown:
+
+        def keep(row):
+            folder.write_rows(trainer.history)
+            shown.epoch(row)
+
+        trainer.fit(epochs=epochs, checkpoint=folder.checkpoint, on_epoch=keep, progress=shown.piece)
+
+
+def _summarise(trainer, task, settings):
+    found, ops = trainer.evaluate(), trainer.learner.ops
+    return {
+        "task": task.name,
+        "seed": settings["seed"],
+        "test_accuracy": found["accuracy"],
+        "test_loss": found["loss"],
+        "activity": found["activity"],
+        "phi_rate": found["phi_rate"],
+        "activity_per_layer": found["activity_per_layer"],
+        "macs_per_step": ops["multiply_adds"] / max(ops["steps"], 1),
+        "dense_rtrl_macs_per_step": dense_rtrl_macs(trainer.net),
+        "peak_bytes": peak_bytes(),
+        "train_seconds": round(sum(row["seconds"] for row in trainer.history), 3),
+        "steps": ops["steps"],
+        "config": settings,
+    }
+
+
+def _compare(folder, settings, chosen):
+    """Raise ValueError unless `chosen` says nothing else than `settings`, more epochs apart."""
+    for name, value in chosen.items():
+        if name == "epochs":
+            check_count("epochs", value)
+            if value < settings["epochs"]:
+                raise ValueError(f"epochs={value} is below the {settings['epochs']} of {folder.path}: give more")
+            if value > settings["epochs"] and settings["schedule"] == "cosine":
+                ended = f"the cosine schedule of {folder.path} ends after {settings['epochs']} epochs"
+                raise ValueError(f"{ended}, and epochs={value} was given: start a new run")
+        elif not _same(name, value, settings):
+            told = f"{name}={value!r} contradicts {name}={settings.get(name)!r} of {folder.path}"
+            raise ValueError(f"{told}: leave it out, or start a new run")
+
+
+def _same(name, value, settings):
+    if name == "data":
+        value = str(Path(value).resolve())
+    return name in settings and value == settings[name]
+
+
+def _noted(settings, task):
+    return {**settings, "data_digest": task.digest} if isinstance(task, ArrayTask) else settings
+
+
+def _announcement(trainer, task, settings):
+    net, learner = trainer.net, trainer.learner
+    cells = ", ".join(f"{cell.units} {type(cell).__name__}" for cell in net.layers)
+    name = lookup("learner", settings["learner"]).__name__
+    size = f"{learner.memory['total'] / 2**20:,.1f} MiB"
+    seeds = f"seeds {', '.join(map(str, settings['seeds']))}" if "seeds" in settings else f"seed {settings['seed']}"
+    return f"training {task.name}: {cells}, {net.layout.trained:,} trained parameters, {name} holds {size}, {seeds}"
+
+
+def _median(values):
+    known = [value for value in values if value is not None]
+    return statistics.median(known) if known else None
+
+
+def peak_bytes():
+    """The most memory that this process has held, or None where the system does not tell."""
+    try:
+        from resource import RUSAGE_SELF, getrusage
+    except ImportError:
+        return None
+    return getrusage(RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)

@@ -1,0 +1,141 @@
+"""Show: results as short tables."""
+
+from rich.console import Console
+from rich.table import Table
+
+from evsim.registry import lookup, names
+
+KINDS = ("cells", "learners", "tasks", "exports")
+
+
+def show_summary(summary, err=False):
+    """What one run or evaluation came to; err: on stderr."""
+    console = _console(err)
+    console.print(_title(summary), soft_wrap=True)
+    table = Table(show_header=False)
+    table.add_column("what")
+    table.add_column("value", justify="right")
+    for name, text in _lines(summary):
+        table.add_row(name, text)
+    console.print(table)
+
+
+def show_seeds(summary, err=False):
+    """What several runs came to: one row each, and their median."""
+    console = _console(err)
+    console.print(_title(summary), soft_wrap=True)
+    table = Table()
+    columns = {
+        "test_accuracy": ("accuracy", _percent), "test_loss": ("loss", _number), "activity": ("activity", _percent),
+        "phi_rate": ("phi-rate", _percent), "macs_per_step": ("multiply-adds", _count),
+        "train_seconds": ("seconds", _tenths),
+    }  # fmt: skip
+    for name in ("seed", *(shown for shown, _ in columns.values())):
+        table.add_column(name, justify="right", no_wrap=True)
+    for run in summary["runs"]:
+        table.add_row(str(run["seed"]), *(form(run[name]) for name, (_, form) in columns.items()))
+    table.add_section()
+    table.add_row("median", *(form(summary[name]) for name, (_, form) in columns.items()), style="bold")
+    console.print(table)
+    dense, macs = summary["dense_rtrl_macs_per_step"], summary["macs_per_step"]
+    console.print(
+        f"multiply-adds are per step, where dense RTRL needs {_count(dense)}, {_times(dense, macs)} times as many; "
+        f"peak memory {_bytes(summary['peak_bytes'])}",
+        soft_wrap=True,
+    )
+
+
+def show_list(kind, table_of):
+    """One of the four tables of `evsim list`."""
+    rows = table_of[kind]
+    if not rows:
+        _console().print(f"{kind}: none yet")
+        return
+    table = Table(title=kind, title_justify="left")
+    for name in rows[0]:
+        table.add_column(name.replace("_", " "), overflow="fold")
+    for row in rows:
+        table.add_row(*(", ".join(v) if isinstance(v, list | tuple) else _word(v) for v in row.values()))
+    _console().print(table)
+
+
+def listing(kinds):
+    """dict kind -> list of dicts with what there is to choose from."""
+    rows = {"cells": _cell_row, "learners": _learner_row, "tasks": _task_row, "exports": _export_row}
+    return {kind: [{"name": name, **rows[kind](name)} for name in names(kind[:-1])] for kind in kinds}
+
+
+def _cell_row(name):
+    cell = lookup("cell", name)
+    return {"states": cell.states, "channels": cell.channels, "local_parameters": cell.local, "source": cell.source}
+
+
+def _learner_row(name):
+    learner = lookup("learner", name)
+    return {"exact": learner.exact, "memory": learner.memory_claim, "cost_per_step": learner.cost_claim}
+
+
+def _task_row(name):
+    task = lookup("task", name)()
+    options = [f"{option}: {' | '.join(map(str, choice.values))}" for option, choice in task.options.items()]
+    return {"what": task.describe().partition(": ")[2], "options": options}
+
+
+def _export_row(name):
+    return {"what": (lookup("export", name).__doc__ or "").strip().partition("\n")[0]}
+
+
+def _title(summary):
+    return summary.get("title") or summary["task"]
+
+
+def _lines(summary):
+    """(name, text) of what there is to tell."""
+    forms = {
+        "accuracy": _percent, "loss": _number, "activity": _percent, "phi_rate": _percent, "macs_per_step": _count,
+        "dense_rtrl_macs_per_step": _count, "peak_bytes": _bytes, "train_seconds": _tenths,
+    }  # fmt: skip
+    shown = {
+        "phi_rate": "phi-rate", "macs_per_step": "multiply-adds per step", "peak_bytes": "peak memory",
+        "dense_rtrl_macs_per_step": "dense RTRL's multiply-adds per step", "train_seconds": "training seconds",
+    }  # fmt: skip
+    for name, value in summary.items():
+        form = forms.get(name) or forms.get(name.rpartition("_")[2])
+        if form is not None and value is not None:
+            yield shown.get(name, name.replace("_", " ")), form(value)
+        if name == "dense_rtrl_macs_per_step" and value and summary.get("macs_per_step"):
+            yield "dense RTRL / this", _times(value, summary["macs_per_step"])
+
+
+def _console(err=False):
+    return Console(stderr=err, highlight=False, markup=False)
+
+
+def _times(dense, macs):
+    return f"{dense / macs:,.1f}" if macs else "-"
+
+
+def _percent(value):
+    return "-" if value is None else f"{value:.2%}"
+
+
+def _number(value):
+    return "-" if value is None else f"{value:.4f}"
+
+
+def _tenths(value):
+    return "-" if value is None else f"{value:.1f}"
+
+
+def _count(value):
+    return "-" if value is None else f"{value:,.0f}"
+
+
+def _bytes(value):
+    if value is None:
+        return "-"
+    return f"{value / 2**20:,.1f} MiB"
+
+
+def _word(value):
+    return {True: "yes", False: "no"}.get(value, str(value)) if isinstance(value, bool) else str(value)
