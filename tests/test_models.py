@@ -1,0 +1,79 @@
+"""The torch twin of a network: the same outputs, masks that hold, losses that agree, batches."""
+
+import numpy as np
+import pytest
+import torch
+from naive import forward, loss_and_error
+from oracle import LOSSES, PAIRS, SINGLE, learnable, network, sequence, targets_for
+
+import evsim
+from evsim.models.network import TorchNetwork, summed_loss
+
+STACKS = SINGLE + PAIRS
+pytestmark = pytest.mark.nojit
+
+
+@pytest.mark.parametrize("stack", STACKS, ids="-".join)
+def test_outputs_and_events(stack):
+    net = network(stack, units=(5, 4), density=0.5, spread=True)
+    x, events = sequence(net, 8, lead=(2,)), []
+    out = TorchNetwork(net)(torch.from_numpy(x), events)
+    assert out.shape == (2, 8, net.n_out)
+    assert len(events) == 8
+    for b in range(2):
+        wanted, seen = forward(net, x[b])
+        np.testing.assert_allclose(out[b].detach(), wanted, rtol=1e-12, atol=1e-13)
+        for k in range(len(stack)):
+            np.testing.assert_allclose([step[k][b].tolist() for step in events], [y for y, _, _ in seen[k]], atol=1e-13)
+
+
+@pytest.mark.parametrize("stack", STACKS, ids="-".join)
+def test_parameters_are_the_networks(stack):
+    for learn in (False, True):
+        net = network(stack, density=0.4, **dict.fromkeys(learnable(stack), learn))
+        model = TorchNetwork(net)
+        plain = net.parameters()
+        assert [name.replace("/", ".") for name, _ in model.named_parameters()] == list(plain)
+        for name, value in model.values().items():
+            np.testing.assert_array_equal(value.detach(), plain[name])
+        trained = {name.replace("/", ".") for name, p in model.named_parameters() if p.requires_grad}
+        assert trained == set(plain) - net.layout.untrained == set(evsim.RTRL(net).gradients())
+        with torch.no_grad():
+            for p in model.parameters():
+                p += 1.0
+        assert net.parameters()["readout.bias"].max() < 1  # copies, both ways
+
+
+def test_absent_weights_stay_absent_under_torch():
+    net = network(("egru", "evrnn"), density=0.4)
+    model, masks = TorchNetwork(net), net.masks()
+    optimizer = torch.optim.Adam([p for p in model.parameters() if p.requires_grad], lr=0.1)
+    for _ in range(3):
+        optimizer.zero_grad()
+        out = model(torch.from_numpy(sequence(net, 6)[None]))
+        summed_loss("cross_entropy", out, torch.zeros(1, 6, dtype=int)).backward()
+        optimizer.step()
+    values = {name: value.detach().numpy() for name, value in model.values().items()}
+    for name, mask in masks.items():
+        assert not values[name][~mask].any()
+    assert (values["readout.bias"] != net.parameters()["readout.bias"]).all()
+    net.load_parameters(values)  # and back
+    np.testing.assert_array_equal(net.parameters()["readout.weight"], values["readout.weight"])
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_losses_are_the_naive_ones(loss):
+    net = network(("egru",))
+    out = torch.tensor(np.random.default_rng(0).standard_normal((2, 5, 3)), requires_grad=True)
+    targets = targets_for(net, loss, (2, 5))
+    total = summed_loss(loss, out, torch.from_numpy(targets))
+    total.backward()
+    pairs = [loss_and_error(loss, out.detach().numpy()[b, t], targets[b, t]) for b in range(2) for t in range(5)]
+    assert float(total.detach()) == pytest.approx(sum(value for value, _ in pairs), rel=1e-12)
+    np.testing.assert_allclose(out.grad.reshape(10, 3), [error for _, error in pairs], rtol=1e-11, atol=1e-13)
+
+
+def test_single_precision_stays_single():
+    net = network(("egru", "evrnn"), dtype="float32")
+    out = TorchNetwork(net)(torch.from_numpy(sequence(net, 4)[None]))
+    assert out.dtype == torch.float32
