@@ -108,7 +108,7 @@ def as_labels(name, value, shape, classes):
     return np.ascontiguousarray(array, dtype=np.int64)
 
 
-def check_labels(name, labels, classes, keep=True):
+def check_labels(name, labels, classes, keep: bool | np.ndarray = True):
     """Raise ValueError if a kept label lies outside [0, classes)."""
     wrong = ((labels < 0) | (labels >= classes)) & keep
     if np.any(wrong):

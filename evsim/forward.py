@@ -65,12 +65,8 @@ class Forward:
 
     def advance(self, lo, hi, steps, last, workspace, count):
         """Run slots 1..steps of streams lo..hi-1, whose inputs stand in x; fills the Steps."""
-        theta = self.net.theta
-        for level, (kernel, first, x_first, graph, settings) in enumerate(self._plans):
-            kernel(
-                lo, hi, steps, last, first, self.x if level == 0 else self.y, x_first, *graph, settings, theta,
-                self.y, self.A, self.B, self.C, self.phi, self.D, self.stored, workspace[level], count[level],
-            )  # fmt: skip
+        for level, (kernel, arguments) in enumerate(self._plans):
+            kernel(lo, hi, steps, last, *arguments, workspace[level], count[level])
 
     def read_out(self, lo, hi, steps, count):
         """Fill out from the events of those slots."""
@@ -96,11 +92,14 @@ class Forward:
         return out, events
 
     def _plan(self, level):
+        """A layer's kernel and those of its arguments that stay."""
         cell, place = self.net.layers[level], self.net.layout.layers[level]
         below = self.net.n_in if level == 0 else self.net.layers[level - 1].units
         x_first = 0 if level == 0 else self.net.layout.layers[level - 1].first
-        graph = (
+        return cell.kernel, (
+            place.first, self.x if level == 0 else self.y, x_first,
             *place.inp.by_source(below), *place.rec.by_source(cell.units), place.bias_at, place.local_at,
             np.array(cell.in_channels, np.int64), np.array(cell.rec_channels, np.int64),
+            np.array(cell.settings(), self.net.dtype), self.net.theta,
+            self.y, self.A, self.B, self.C, self.phi, self.D, self.stored,
         )  # fmt: skip
-        return cell.kernel, place.first, x_first, graph, np.array(cell.settings(), self.net.dtype)

@@ -91,7 +91,7 @@ def build_layout(cells, masks, n_in, n_out):
     out.unit_columns = int(out.width.sum())
     out.trained = out.size = out.unit_columns + n_out * (cells[-1].units + 1)
     for k, cell in enumerate(cells):
-        _place_layer(out, k, cell, *masks[k], int(firsts[k]))
+        _place_layer(out, k, cell, masks[k], int(firsts[k]))
     top = cells[-1].units
     weights = np.arange(n_out * top)
     out.names["readout.weight"] = ((n_out, top), weights, out.unit_columns + weights)
@@ -99,8 +99,9 @@ def build_layout(cells, masks, n_in, n_out):
     return out
 
 
-def _place_layer(out, k, cell, mask_in, mask_rec, first):
+def _place_layer(out, k, cell, masks, first):
     n = cell.units
+    mask_in, mask_rec = masks
     start = out.start[first : first + n]
     inp = _edges(mask_in, start, len(cell.in_channels))
     rec_start = start + mask_in.sum(1) * len(cell.in_channels)

@@ -226,15 +226,15 @@ class Learner:
         self._keep = np.zeros((streams, chunk), np.bool_)
         self._told = np.zeros((streams, chunk + 1), np.bool_)
         self._delta = np.zeros((streams, chunk + 1, net.layers[-1].units), net.dtype)
+        self._telling = (
+            KINDS[self.loss_kind], self._labels, self._values, self._keep, *self._top, net.theta, self._forward.y,
+            self._forward.phi, self._forward.out, self._told, self._delta, self._gradient,
+        )  # fmt: skip
 
     def _work(self, lo, hi, steps, space, last, count):
-        forward, net = self._forward, self.net
+        forward = self._forward
         forward.advance(lo, hi, steps, last, space[0], count)
-        tell(
-            lo, hi, steps, KINDS[self.loss_kind], self._labels, self._values, self._keep, *self._top, net.theta,
-            forward.y, forward.phi, forward.out, self._told, self._delta, self._gradient, space[1], self._loss,
-            count[-1],
-        )  # fmt: skip
+        tell(lo, hi, steps, *self._telling, space[1], self._loss, count[-1])
         self._learn(lo, hi, steps, space, count)
         self._stepped = True
 
@@ -316,7 +316,7 @@ class Learner:
             raise ValueError(f"{name} holds {worst:g}: binary cross entropy needs targets between 0 and 1")
 
 
-def _bytes(space):
+def _bytes(space: Any) -> int:
     if isinstance(space, np.ndarray):
         return space.nbytes
     return sum(_bytes(part) for part in space)

@@ -154,8 +154,10 @@ class Trainer:
         right, judged = correct(out, targets, keep, learner.loss_kind)
         told = int(keep.sum())
         self._place["told"] += told
-        for name, value in (("loss", gained), ("told", told), ("right", right), ("judged", judged)):
-            sums[name] += value
+        sums["loss"] += gained
+        sums["told"] += told
+        sums["right"] += right
+        sums["judged"] += judged
 
     def _running(self):
         """Means over the present epoch so far."""

@@ -1,1 +1,6 @@
-"""Baselines written with torch, imported as `evsim.models`."""
+"""Torch models on evsim's cells: the same equations under autograd. Needs the extra [torch]."""
+
+from .network import TorchNetwork, autograd_gradients, summed_loss
+from .words import TorchWords
+
+__all__ = ["TorchNetwork", "TorchWords", "autograd_gradients", "summed_loss"]

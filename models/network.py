@@ -74,3 +74,20 @@ def summed_loss(kind, out, targets):
     else:
         each = (out - targets) ** 2
     return each.mean(-1).sum()
+
+
+def autograd_gradients(net, x, targets, loss, keep=None):
+    """(loss, dict of gradients) of an `evsim.Network` by backpropagation through time, for x (T, n_in).
+
+    targets as for `learner.run`; keep (T,) bool: the steps whose target counts, all by default. The reference that exact
+    online gradients are held against.
+    """
+    model = TorchNetwork(net)
+    out = model(torch.from_numpy(x)[None])[0]
+    wanted = torch.from_numpy(targets)
+    if keep is not None:
+        out, wanted = out[torch.from_numpy(keep)], wanted[torch.from_numpy(keep)]
+    total = summed_loss(loss, out, wanted)
+    total.backward()
+    found = {name.replace("/", "."): value.grad for name, value in model.named_parameters()}
+    return float(total.detach()), {name: grad.numpy() for name, grad in found.items() if grad is not None}

@@ -76,6 +76,11 @@ class RTRL(Learner):
         super()._allocate(streams)
         self._M = np.zeros((streams, self._tiles.rows, self._tiles.width), self.net.dtype)
         self._live = np.zeros((streams, self._tiles.flags), np.bool_)
+        f = self._forward
+        self._arguments = (
+            *self._graph, *self._index, self.net.theta, f.x, f.y, f.A, f.B, f.C, f.phi, f.D,
+            self._told, self._delta, self._M, self._live, self._gradient,
+        )  # fmt: skip
 
     def _engine_memory(self):
         index = sum(a.nbytes for a in (*self._index, *self._graph))
@@ -100,11 +105,7 @@ class RTRL(Learner):
         return max(1, len(self._graph[3]) + sum(len(p.inp.source) for p in self.net.layout.layers[1:]))
 
     def _learn(self, lo, hi, steps, space, count):
-        f, net = self._forward, self.net
-        advance(
-            lo, hi, steps, *self._graph, *self._index, net.theta, f.x, f.y, f.A, f.B, f.C, f.phi, f.D,
-            self._told, self._delta, self._M, self._live, self._gradient, *space[2], count,
-        )  # fmt: skip
+        advance(lo, hi, steps, *self._arguments, *space[2], count)
 
     def _contract(self, slot, space, count):
         f, graph, index = self._forward, self._graph, self._index
