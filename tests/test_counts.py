@@ -168,6 +168,7 @@ def test_closed_forms(kind, density, seed):
         assert done["leak"] == 0
 
 
+@pytest.mark.nojit
 def test_streams_are_counted_together():
     net = network(("egru",))
     x, targets = sequence(net, 20, lead=(3,)), targets_for(net, "mse", (3, 20))
@@ -183,6 +184,7 @@ def test_streams_are_counted_together():
     assert together.ops["steps"] == 60
 
 
+@pytest.mark.nojit
 def test_updates_are_counted():
     net = network(("evrnn",))
     learner = evsim.RTRL(net)
@@ -192,6 +194,7 @@ def test_updates_are_counted():
     assert learner.ops["update"] == 3 * net.layout.trained
 
 
+@pytest.mark.nojit
 def test_what_dense_rtrl_would_cost():
     """By hand: n^2 P per layer, what comes from below, and the forward pass."""
     net = network(("egru", "evrnn"), units=(5, 3), n_in=2, n_out=4, density=0.3)

@@ -126,7 +126,8 @@ def test_empty_blocks_take_no_room(kind):
 @pytest.mark.nojit
 @pytest.mark.parametrize("kind", KINDS)
 def test_small_influence(kind):
-    compare(network((kind, kind), units=(4, 3), density=0.7, spread=True), steps=5)
+    for density, units in ((0.7, (4, 3)), (1.0, (9, 6))):
+        compare(network((kind, kind), units=units, density=density, spread=True), steps=5)
 
 
 @pytest.mark.nojit

@@ -85,6 +85,7 @@ def test_updates_in_mid_stream_stay_exact(stack, every):
     assert all(np.abs(after[name] - before[name]).max() > 1e-3 for name in truth.delta if name.startswith("layers.0"))
 
 
+@pytest.mark.nojit
 def test_an_update_divides_by_streams_projects_and_zeroes():
     net = network(("egru",), spread=True)
     x, targets = sequence(net, 9, lead=(2,)), targets_for(net, "mse", (2, 9))
@@ -109,6 +110,7 @@ def test_an_update_divides_by_streams_projects_and_zeroes():
     assert threshold.min() >= 1e-3 and threshold.max() <= 1
 
 
+@pytest.mark.nojit
 def test_clipping_cuts_the_norm():
     net = network(("evrnn",))
     learner = evsim.RTRL(net)
@@ -157,6 +159,7 @@ def test_streams_step_together():
     assert bits(stepped) == bits(ran)
 
 
+@pytest.mark.nojit
 @pytest.mark.parametrize("streams", [1, 2, 5])
 def test_reset_to_fewer_and_more_streams(streams):
     net = network(("evrnn", "egru"), density=0.5)
@@ -177,6 +180,7 @@ def test_reset_to_fewer_and_more_streams(streams):
     assert learner.run(sequence(net, 2, lead=(3,))).shape == (3, 2, net.n_out)
 
 
+@pytest.mark.nojit
 def test_fewer_streams_leave_nothing_behind():
     """Gradients of streams that are gone still count once, and only once."""
     net = network(("egru",))
@@ -211,6 +215,7 @@ def test_a_run_continues_and_inference_agrees(stack):
     assert learner.gradient().tobytes() == found[0][0]
 
 
+@pytest.mark.nojit
 def test_states_can_be_carried_over():
     net = network(("egru", "evrnn"), density=0.5)
     x, targets, keep = sequence(net, 50), targets_for(net, "mse", (50,)), keeps(50)["some"]
@@ -224,6 +229,7 @@ def test_states_can_be_carried_over():
     np.testing.assert_array_equal(one.counts, other.counts)
 
 
+@pytest.mark.nojit
 def test_a_changed_parameter_is_seen_at_the_next_step():
     net = network(("egru",))
     learner, x = evsim.RTRL(net), sequence(net, 4)
@@ -269,6 +275,7 @@ def test_losses_of_large_outputs_are_finite():
         assert worst(learner.gradients(), truth) <= TOLERANCE
 
 
+@pytest.mark.nojit
 @pytest.mark.parametrize("kind", KINDS)
 def test_accumulate_in_mid_sequence_and_with_streams(kind):
     net = network((kind, kind), density=0.5)
@@ -325,6 +332,7 @@ def arrays_in(value, seen=None):
         yield from arrays_in(vars(value), seen)
 
 
+@pytest.mark.nojit
 def test_a_learner_says_what_it_is():
     for name in evsim.names("learner"):
         from evsim.registry import lookup

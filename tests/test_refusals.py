@@ -144,3 +144,12 @@ def test_an_update_refuses_a_gradient_that_is_not_finite():
     with pytest.raises(FloatingPointError, match="gradient"):
         learner.update(evsim.SGD(0.1))
     np.testing.assert_array_equal(learner.net.theta, before)
+
+
+def test_whole_numbers_as_targets_are_not_read_where_masked():
+    """-1 for "no target here" is common; it is as good as NaN at a step that the mask drops."""
+    targets, keep = np.array([[0, 1, 1], [-1, -1, -1]]), np.array([True, False])
+    plain, marked = small("binary_cross_entropy"), small("binary_cross_entropy")
+    plain.run(np.ones((2, 4)), abs(targets), keep)
+    marked.run(np.ones((2, 4)), targets, keep)
+    np.testing.assert_array_equal(plain.gradient(), marked.gradient())
