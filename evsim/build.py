@@ -23,7 +23,8 @@ KINDS: dict[str, tuple[type, ...]] = {
     "task": _WORD, "data": _WORD, "layout": _WORD, "loss": _WORD,
     "cell": _WORD, "units": _WHOLE, "layers": _WHOLE, "density": _REAL, "density_in": _REAL, "half_width": _REAL,
     "dtype": _WORD, "learner": _WORD, "block": _WHOLE, "streams": _WHOLE, "threads": _WHOLE, "update": (str, int),
-    "optimizer": _WORD, "lr": _REAL, "schedule": _WORD, "clip": _REAL,
+    "optimizer": _WORD, "lr": _REAL, "schedule": _WORD, "warmup": _WHOLE,
+    "weight_decay": _REAL, "momentum": _REAL, "clip": _REAL,
     "epochs": _WHOLE, "seed": _WHOLE, "seeds": (list,),
 }  # fmt: skip
 BASE: dict[str, Any] = {
@@ -142,8 +143,15 @@ def build_optimizer(settings: dict[str, Any], task: Task):
     shape = check_choice("schedule", settings["schedule"], ("constant", "cosine"))
     rate = schedule.Constant(settings["lr"])
     if shape == "cosine":
-        rate = schedule.Cosine(settings["lr"], settings["epochs"] * updates_per_epoch(settings, task))
-    return optim.from_config({"kind": kind, "lr": schedule.to_config(rate)})
+        updates = settings["epochs"] * updates_per_epoch(settings, task)
+        rate = schedule.Cosine(settings["lr"], updates, min(settings.get("warmup", 0), updates // 2))
+    elif "warmup" in settings:
+        raise ValueError("warmup belongs to a cosine schedule: give --schedule cosine or leave it out")
+    if kind == "adam":
+        return optim.Adam(rate, weight_decay=settings.get("weight_decay", 0.0))
+    if "weight_decay" in settings:
+        raise ValueError("weight_decay belongs to adam: leave it out or choose that optimizer")
+    return optim.SGD(rate, settings.get("momentum", 0.0))
 
 
 def updates_per_epoch(settings: dict[str, Any], task: Task) -> int:

@@ -1,8 +1,6 @@
 """Checkpoints: one npz file with everything that a run needs to go on bit for bit. No pickle in it."""
 
 import json
-import os
-import tempfile
 import zipfile
 import zlib
 from dataclasses import dataclass, field, replace
@@ -12,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from evsim import optim
+from evsim.files import replacing
 from evsim.network import Network
 from evsim.readout import Readout
 from evsim.registry import lookup
@@ -54,16 +53,8 @@ def save(path, net, learner=None, optimizer=None, extra=None):
         header["optimizer"] = optimizer.config()
         arrays |= {f"optimizer/{k}": v for k, v in optimizer.state().items()}
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, beside = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            np.savez(file, allow_pickle=False, header=np.array(json.dumps(header)), **arrays)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(beside, path)
-    except BaseException:
-        Path(beside).unlink(missing_ok=True)
-        raise
+    with replacing(path) as file:
+        np.savez(file, allow_pickle=False, header=np.array(json.dumps(header)), **arrays)
 
 
 def load(path):

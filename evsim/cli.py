@@ -111,6 +111,9 @@ def train(
     optimizer: Annotated[str | None, _Option(help="adam or sgd.")] = None,
     lr: Annotated[float | None, _Option(help="Learning rate.")] = None,
     schedule: Annotated[str | None, _Option(help="Of the learning rate: constant or cosine.")] = None,
+    warmup: Annotated[int | None, _Option(help="Updates over which a cosine schedule rises first.")] = None,
+    weight_decay: Annotated[float | None, _Option(help="Of adam, apart from the gradient.")] = None,
+    momentum: Annotated[float | None, _Option(help="Of sgd.")] = None,
     clip: Annotated[float | None, _Option(help="Bound on the gradient's norm.")] = None,
     epochs: Annotated[int | None, _Option(help="Passes over the training sequences, in all.")] = None,
     seed: Annotated[int | None, _Option(help="Of weights, masks and the order of sequences.")] = None,
@@ -121,7 +124,8 @@ def train(
         "task": task, "data": data, "layout": layout, "loss": loss, "cell": cell, "units": units, "layers": layers,
         "density": density, "density_in": density_in, "half_width": half_width, "dtype": dtype, "learner": learner,
         "block": block, "streams": streams, "threads": threads, "update": update, "optimizer": optimizer, "lr": lr,
-        "schedule": schedule, "clip": clip, "epochs": epochs, "seed": seed, "seeds": seeds,
+        "schedule": schedule, "warmup": warmup, "weight_decay": weight_decay, "momentum": momentum,
+        "clip": clip, "epochs": epochs, "seed": seed, "seeds": seeds,
     }  # fmt: skip
     return _guarded(_train, given, config, out, force, resume, json)
 

@@ -9,7 +9,8 @@ from evsim.build import TASK_OPTIONS, build_task, merge
 from evsim.check import check_choice
 from evsim.checkpoint import load
 from evsim.evaluate import evaluate, predict
-from evsim.runfolder import RunFolder, replacing
+from evsim.files import replacing
+from evsim.runfolder import RunFolder
 from evsim.task import SPLITS
 
 

@@ -8,12 +8,12 @@ seed-N, for each, and a config.toml and a summary.json of its own.
 import contextlib
 import json
 import math
-import os
 import re
 import tomllib
 from pathlib import Path
 
 from evsim import __version__
+from evsim.files import write_text
 
 FILES = ("config.toml", "metrics.jsonl", "summary.json", "checkpoint.npz", "report.html")
 MARK = "evsim"  # the key in config.toml that tells a run folder from another: the version that wrote it
@@ -114,28 +114,6 @@ def free_folder(stem, parent="runs"):
     while (place := Path(parent) / f"{stem}-{number}").exists() or place.is_symlink():
         number += 1
     return RunFolder(place)
-
-
-def write_text(path, text):
-    """Replace a text file once the new one is complete."""
-    with replacing(path) as file:
-        file.write(text.encode())
-
-
-@contextlib.contextmanager
-def replacing(path):
-    """Open a file for writing bytes beside `path`, and put it in its place if nothing went wrong."""
-    path = Path(path)
-    beside = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        with beside.open("wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(beside, path)
-    except BaseException:
-        beside.unlink(missing_ok=True)
-        raise
 
 
 def read_toml(path):

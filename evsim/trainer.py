@@ -83,6 +83,8 @@ class Trainer:
                     self._save(checkpoint)
                 if on_epoch is not None:
                     on_epoch(row)
+                if stop.asked:
+                    raise KeyboardInterrupt
         return self.history
 
     def evaluate(self, x=None, y=None, lengths=None, mask=None):
@@ -110,7 +112,8 @@ class Trainer:
 
     def _pieces(self, data):
         """Work through the present epoch from where it stands; yields after every piece."""
-        learner, place, sums = self.learner, self._place, self._sums
+        learner, sums = self.learner, self._sums
+        place: dict[str, Any] = self._place
         if self._started is None:
             self._started = self._rng.bit_generator.state
         else:

@@ -2,8 +2,8 @@
 
     python examples/bench_learn.py [--quick]
 
-Prints the median time of one `learner.step` at 32 EGRU units; of `evsim --help`; and of what a whole `evsim train` takes
-besides training, the first time (kernels are compiled into an empty cache) and the second.
+Prints the median time of one `learner.step` at 32 EGRU units; of `evsim --help`; and of what a whole `evsim train`
+takes besides training, the first time (kernels are compiled into an empty cache) and later.
 """
 
 import argparse

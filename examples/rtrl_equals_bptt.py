@@ -3,8 +3,8 @@
     python examples/rtrl_equals_bptt.py [--steps 60]        needs the extra [torch]
 
 A two-layer event-based network reads a random stream. evsim finds the gradient while time runs forward, one step after
-the other, forgetting the past; torch's autograd keeps every step and goes back through all of them. Printed: the largest
-difference for every parameter, relative to its largest entry.
+the other, forgetting the past; torch's autograd keeps every step and goes back through all of them. Printed: the
+largest difference for every parameter, relative to its largest entry.
 """
 
 import argparse

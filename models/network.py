@@ -79,8 +79,8 @@ def summed_loss(kind, out, targets):
 def autograd_gradients(net, x, targets, loss, keep=None):
     """(loss, dict of gradients) of an `evsim.Network` by backpropagation through time, for x (T, n_in).
 
-    targets as for `learner.run`; keep (T,) bool: the steps whose target counts, all by default. The reference that exact
-    online gradients are held against.
+    targets as for `learner.run`; keep (T,) bool: the steps whose target counts, all by default. This is the reference
+    that exact online gradients are held against.
     """
     model = TorchNetwork(net)
     out = model(torch.from_numpy(x)[None])[0]

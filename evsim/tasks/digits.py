@@ -34,13 +34,18 @@ class Digits(Task):
         self.steps, self.n_in = (8, 8) if self.layout == "rows" else (64, 1)
         self.defaults = {
             "cell": "egru",
-            "units": 128,
+            "units": 64,
             "layers": 1,
-            "density": 0.1,
+            "density": 0.2,
+            "half_width": 0.3,
             "optimizer": "adam",
-            "lr": 3e-3,
-            "epochs": 30 if self.layout == "rows" else 20,
-            "streams": 16,
+            "lr": 0.015,
+            "schedule": "cosine",
+            "warmup": 50,
+            "weight_decay": 0.02,
+            "epochs": 20 if self.layout == "rows" else 50,
+            "streams": 8,
+            "threads": 2,
         }
 
     def _make(self):

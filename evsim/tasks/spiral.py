@@ -29,11 +29,12 @@ class Spiral(Task):
         "cell": "egru",
         "units": 16,
         "layers": 1,
-        "density": 0.2,
+        "density": 0.5,
         "optimizer": "adam",
-        "lr": 3e-3,
-        "epochs": 8,
+        "lr": 1e-2,
+        "epochs": 4,
         "streams": 32,
+        "schedule": "cosine",
     }
 
     def _make(self):

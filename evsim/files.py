@@ -1,0 +1,27 @@
+"""Files that are either whole or not there: written beside their place, then renamed."""
+
+import contextlib
+import os
+from pathlib import Path
+
+
+def write_text(path, text):
+    """Replace a text file once the new one is complete."""
+    with replacing(path) as file:
+        file.write(text.encode())
+
+
+@contextlib.contextmanager
+def replacing(path):
+    """Open a file for writing bytes beside `path`, and put it in its place if nothing went wrong."""
+    path = Path(path)
+    beside = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        with beside.open("wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(beside, path)
+    except BaseException:
+        beside.unlink(missing_ok=True)
+        raise
