@@ -9,10 +9,8 @@ import numpy as np
 import torch
 from naive import Step
 
-from evsim import Network, Readout
-from evsim.forward import Forward
+from evsim import RTRL, Network, Readout
 from evsim.models.network import TorchNetwork, summed_loss
-from evsim.opcount import new_count
 from evsim.registry import lookup, names
 
 VARIANTS = {"evrnn": {"-binary": {"graded": False}}}
@@ -183,16 +181,10 @@ def one_step(net, forward, b=0, slot=1):
 
 def record(net, x, chunk=1):
     """Outputs (T, n_out) and, for every time step, one Step per layer, as the kernels write them."""
-    forward = Forward(net, 1, chunk)
-    workspace, count = forward.workspace(), new_count(len(net.layers))
-    steps, out = [], []
+    learner, steps, out = RTRL(net), [], []
     for t in range(0, len(x), chunk):
-        h = min(chunk, len(x) - t)
-        forward.x[0, 1 : h + 1] = x[t : t + h]
-        forward.advance(0, 1, h, forward.last, workspace, count)
-        forward.last = h
-        steps += [one_step(net, forward, 0, s) for s in range(1, h + 1)]
-        out += list(forward.out[0, 1 : h + 1].copy())
+        out += list(learner.run(x[t : t + chunk]))
+        steps += [one_step(net, learner._forward, slot=s) for s in range(1, min(chunk, len(x) - t) + 1)]
     return np.array(out), steps
 
 
