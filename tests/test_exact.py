@@ -76,11 +76,12 @@ def name_of(case):
     return "-".join([*case["stack"], *picks, *marks])
 
 
-def assert_alive(truth, keep):
-    """The reference itself says something: a test of zeros proves nothing."""
+def assert_alive(truth, keep, density=1.0):
+    """The reference itself says something: a test of zeros proves nothing. (A handful of weights may be silent.)"""
     assert truth["readout.bias"].any()
     if keep.sum() >= 5:
-        assert all(g.any() for name, g in truth.items()), [name for name, g in truth.items() if not g.any()]
+        dead = [name for name, g in truth.items() if not g.any()]
+        assert not dead or (density < 0.2 and all(name.endswith("weight_rec") for name in dead)), dead
 
 
 # Toys
@@ -169,7 +170,7 @@ def test_gradients_equal_backpropagation(case):
     x, targets, keep = sequence(net, steps), targets_for(net, loss, (steps,)), keeps(steps)[case["keep"]]
     unrolled = Unrolled(net, x)
     truth = unrolled.gradients(loss, targets, keep)
-    assert_alive(truth, keep)
+    assert_alive(truth, keep, case["density"])
     for feed in FEEDS:
         learner = evsim.RTRL(net, loss=loss)
         out = feed(learner, x, targets, keep)
@@ -215,7 +216,7 @@ def test_every_case(stack, density, surrogate, detach, learn):
             targets, learner = targets_for(net, loss, (steps,)), evsim.RTRL(net, loss=loss)
             for i, keep in enumerate(kept.values()):
                 truth = unrolled.gradients(loss, targets, keep)
-                assert_alive(truth, keep)
+                assert_alive(truth, keep, density)
                 learner.reset()
                 learner.zero_gradients()
                 FEEDS[i](learner, x, targets, keep)
