@@ -89,7 +89,7 @@ def as_floats(name, value, shape, dtype):
 
 def check_finite(name, array):
     """Raise ValueError, with the first place, if `array` holds NaN or infinity."""
-    flat = array.ravel()
+    flat = array if array.ndim == 1 else array.ravel()
     if isfinite(flat.dot(flat)) or np.isfinite(array).all():  # the product is quick, but may overflow
         return
     place = tuple(int(i) for i in np.argwhere(~np.isfinite(array))[0])

@@ -7,13 +7,12 @@ For every unit i with states s_i, over the columns that can reach it (`evsim.til
 Rows of Y are read only for units with phi != 0; rows of M that nothing has reached yet are not touched; rows of a
 memory-less unit with phi = 0 are not computed. All of that is exact: what is skipped is zero, or is never read.
 
-A row of Y is kept as M's own row, to be multiplied by a gain of phi, where the unit has one state; as Y with a gain
-of 1 where it has more. Columns of `layers`: states, first unit, memory, fed input and recurrent channels, channels,
-trained local parameters.
+This file decides which rows are due, and in which order; `evsim.rows` does the arithmetic and explains the names.
 """
 
 from evsim.jit import jit, jit_inline
 from evsim.opcount import GRADIENT, IMMEDIATE, LEAK, PROPAGATE, ROWS, WORDS_READ, WORDS_WRITTEN
+from evsim.rows import add_loss, add_own, advance_row, mix_rows, show, show_locals
 
 
 @jit
@@ -74,104 +73,30 @@ def link(
         ptr[t, units] = e
 
 
-@jit_inline
-def advance_row(M, b, to, w, a, Y, base, source, coef, t, e, end, k):
-    """M[b, to] = a * M[b, to] + sum over the listed edges e..end-1 of coef * Y[base + source], four in one pass."""
-    left = end - e
-    if left >= 4:
-        c0, c1, c2, c3 = coef[t, e, k], coef[t, e + 1, k], coef[t, e + 2, k], coef[t, e + 3, k]
-        r0, r1 = base + source[t, e], base + source[t, e + 1]
-        r2, r3 = base + source[t, e + 2], base + source[t, e + 3]
-        for j in range(w):
-            M[b, to, j] = a * M[b, to, j] + c0 * Y[r0, j] + c1 * Y[r1, j] + c2 * Y[r2, j] + c3 * Y[r3, j]
-        e += 4
-    elif left == 3:
-        c0, c1, c2 = coef[t, e, k], coef[t, e + 1, k], coef[t, e + 2, k]
-        r0, r1, r2 = base + source[t, e], base + source[t, e + 1], base + source[t, e + 2]
-        for j in range(w):
-            M[b, to, j] = a * M[b, to, j] + c0 * Y[r0, j] + c1 * Y[r1, j] + c2 * Y[r2, j]
-        e += 3
-    elif left == 2:
-        c0, c1 = coef[t, e, k], coef[t, e + 1, k]
-        r0, r1 = base + source[t, e], base + source[t, e + 1]
-        for j in range(w):
-            M[b, to, j] = a * M[b, to, j] + c0 * Y[r0, j] + c1 * Y[r1, j]
-        e += 2
-    elif left == 1:
-        c0, r0 = coef[t, e, k], base + source[t, e]
-        for j in range(w):
-            M[b, to, j] = a * M[b, to, j] + c0 * Y[r0, j]
-        e += 1
-    elif a != 1:
-        for j in range(w):
-            M[b, to, j] *= a
-    while e + 4 <= end:
-        c0, c1, c2, c3 = coef[t, e, k], coef[t, e + 1, k], coef[t, e + 2, k], coef[t, e + 3, k]
-        r0, r1 = base + source[t, e], base + source[t, e + 1]
-        r2, r3 = base + source[t, e + 2], base + source[t, e + 3]
-        for j in range(w):
-            M[b, to, j] += c0 * Y[r0, j] + c1 * Y[r1, j] + c2 * Y[r2, j] + c3 * Y[r3, j]
-        e += 4
-    while e < end:
-        c0, r0 = coef[t, e, k], base + source[t, e]
-        for j in range(w):
-            M[b, to, j] += c0 * Y[r0, j]
-        e += 1
-
-
 @jit
-def mix_rows(M, to, w, states, A, b, t, u, before):
-    """M_k <- sum over k' of A[k, k'] M_k' for a unit of several states; returns the factors that were not zero."""
-    done = 0
-    for k in range(states):
-        for j in range(w):
-            before[k, j] = M[b, to + k, j]
-            M[b, to + k, j] = 0
-    for k in range(states):
-        for c in range(states):
-            factor = A[b, t, u, k, c]
-            if factor != 0:
-                done += 1
-                for j in range(w):
-                    M[b, to + k, j] += factor * before[c, j]
-    return done
-
-
-@jit_inline
-def show(Y, at, M, to, w, states, phi, b, t, u):
-    """Keep a unit's row of Y at Y[at]: M's own row where there is one state, else the sum of phi_k M_k."""
-    if states == 1:
-        for j in range(w):
-            Y[at, j] = M[b, to, j]
-        return
-    factor = phi[b, t, u, 0]
-    for j in range(w):
-        Y[at, j] = factor * M[b, to, j]
-    for k in range(1, states):
-        factor = phi[b, t, u, k]
-        if factor != 0:
-            for j in range(w):
-                Y[at, j] += factor * M[b, to + k, j]
-
-
-@jit_inline
-def show_locals(Y, at, gain, D, b, t, u, column, pieces, p, p_end, layers, level, local_q):
-    """Add D of a unit's own trained local parameters to its kept row of Y, divided by the gain to come."""
+def recall(
+    b, M, live, Y, shown, gain, phi, D, column, w, first_row, flag, home, start, end, unit, row, layer_of, layers,
+    pieces, p, p_end, local_q,
+):  # fmt: skip
+    """Keep the rows of Y that the step before this call has left in a tile; True if none of them is missing."""
+    filled = True
+    for r in range(start, end):
+        u = unit[r]
+        shown[r - start] = False
+        if gain[0, u] != 0:
+            if live[b, flag + r - start]:
+                shown[r - start] = True
+                show(Y, r - start, M, first_row + row[r], w, layers[layer_of[u], 0], phi, b, 0, u)
+            else:
+                filled = False
+    r = start
     for piece in range(p, p_end):
-        if pieces[piece, 6] != 0:
-            place = pieces[piece, 1] - column + layers[level, 5]
-            place += layers[level, 3] * (pieces[piece, 3] - pieces[piece, 2])
-            place += layers[level, 4] * (pieces[piece, 5] - pieces[piece, 4])
-            for q in range(layers[level, 6]):
-                Y[at, place + q] += D[b, t, u, local_q[level, q]] / gain
-
-
-@jit
-def add_loss(gradient, b, column, w, factor, Y, at):
-    """gradient[b, column:column + w] += factor * Y[at]."""
-    dst, src = gradient[b, column : column + w], Y[at]
-    for j in range(w):
-        dst[j] += factor * src[j]
+        u = pieces[piece, 0]
+        while unit[r] != u:
+            r += 1
+        if shown[r - start]:
+            show_locals(Y, r - start, gain[0, u], D, b, 0, u, column, pieces, piece, layers, home, local_q)
+    return filled
 
 
 @jit_inline
@@ -185,41 +110,6 @@ def gather(source, coef, t, e, end, states, position, which, base, shown, list_s
                 list_coef[0, n, k] = coef[t, edge, k]
             n += 1
     return n
-
-
-@jit_inline
-def add_own(
-    M, to, states, column, pieces, piece, b, t, u, layers, level, in_fed, rec_fed, local_q, heard, in_source,
-    rec_source, y, B, C,
-):  # fmt: skip
-    """Add a unit's own inputs, biases and local parameters to its rows; returns the additions done."""
-    done = 0
-    fed_in, fed_rec, channels, trained = layers[level, 3], layers[level, 4], layers[level, 5], layers[level, 6]
-    at = pieces[piece, 1] - column
-    for e in range(pieces[piece, 2], pieces[piece, 3]):
-        v = heard[b, t, in_source[e]]
-        if v != 0:
-            for k in range(states):
-                for g in range(fed_in):
-                    M[b, to + k, at + g] += B[b, t, u, k, in_fed[level, g]] * v
-            done += states * fed_in
-        at += fed_in
-    for e in range(pieces[piece, 4], pieces[piece, 5]):
-        v = y[b, t - 1, rec_source[e]]
-        if v != 0:
-            for k in range(states):
-                for g in range(fed_rec):
-                    M[b, to + k, at + g] += B[b, t, u, k, rec_fed[level, g]] * v
-            done += states * fed_rec
-        at += fed_rec
-    if pieces[piece, 6] != 0:
-        for k in range(states):
-            for g in range(channels):
-                M[b, to + k, at + g] += B[b, t, u, k, g]
-            for q in range(trained):
-                M[b, to + k, at + channels + q] += C[b, t, u, k, local_q[level, q]]
-        done += states * (channels + trained)
-    return done
 
 
 @jit
@@ -247,8 +137,12 @@ def advance(
             start = span[which, home]
             first = unit[start]
             prev, now = 0, span[which, levels] - start
-            complete = False  # every unit that spoke a step ago has a row in this tile
-            for t in range(steps + 1):
+            complete = recall(
+                b, M, live, Y, shown, gain, phi, D, column, w, first_row, flag, home, start, span[which, levels], unit,
+                row, layer_of, layers, pieces, piece_ptr[i], piece_ptr[i + 1], local_q,
+            )  # fmt: skip
+            for t in range(1, steps + 1):
+                direct = complete and whole[which]  # all that spoke a step ago have a row, in their own order
                 filled = True
                 p_end = piece_ptr[i]
                 for level in range(home, levels):
@@ -264,75 +158,71 @@ def advance(
                             while p_end < piece_ptr[i + 1] and pieces[p_end, 0] == u:
                                 p_end += 1
                         shown[at] = False
-                        if t > 0:
-                            if not memory:
-                                live[b, flag + r - start] = False
-                                if g == 0:
-                                    continue
-                            e, mid, end = link_ptr[t, u], link_mid[t, u], link_ptr[t, u + 1]
-                            if level == home:
-                                end = mid  # the layer below is not in this tile
-                            direct = complete and filled
-                            n = end - e
-                            if not direct:
-                                n = gather(
-                                    link_source, link_coef, t, e, mid, states, position, which, prev, shown,
-                                    list_source, list_coef, 0,
-                                )  # fmt: skip
-                                n = gather(
-                                    link_source, link_coef, t, mid, end, states, position, which, now, shown,
-                                    list_source, list_coef, n,
-                                )  # fmt: skip
-                            a = one
-                            if live[b, flag + r - start]:
-                                if states == 1:
-                                    a = A[b, t, u, 0, 0]
-                                    leak += 1
-                                else:
-                                    leak += mix_rows(M, to, w, states, A, b, t, u, before)
-                            elif n > 0 or p_end > p:
-                                live[b, flag + r - start] = True
-                                for k in range(states):
-                                    for j in range(w):
-                                        M[b, to + k, j] = 0
+                        if not memory:
+                            live[b, flag + r - start] = False
+                            if g == 0:
+                                continue
+                        e, mid, end = link_ptr[t, u], link_mid[t, u], link_ptr[t, u + 1]
+                        if level == home:
+                            end = mid  # the layer below is not in this tile
+                        straight = direct and end == mid
+                        n = end - e
+                        if not straight:
+                            n = gather(
+                                link_source, link_coef, t, e, mid, states, position, which, prev, shown,
+                                list_source, list_coef, 0,
+                            )  # fmt: skip
+                            n = gather(
+                                link_source, link_coef, t, mid, end, states, position, which, now, shown,
+                                list_source, list_coef, n,
+                            )  # fmt: skip
+                        a = one
+                        if live[b, flag + r - start]:
+                            if states == 1:
+                                a = A[b, t, u, 0, 0]
+                                leak += 1
                             else:
-                                filled = filled and g == 0
-                                continue
-                            rows += states
-                            propagate += states * n
+                                leak += mix_rows(M, b, to, w, states, A, t, u, before)
+                        elif n > 0 or p_end > p:
+                            live[b, flag + r - start] = True
                             for k in range(states):
-                                if direct:
-                                    base = prev - first
-                                    advance_row(M, b, to + k, w, a, Y, base, link_source, link_coef, t, e, mid, k)
-                                    base = now - first
-                                    advance_row(M, b, to + k, w, one, Y, base, link_source, link_coef, t, mid, end, k)
-                                else:
-                                    advance_row(M, b, to + k, w, a, Y, 0, list_source, list_coef, 0, 0, n, k)
-                            for piece in range(p, p_end):
-                                if level == 0:
-                                    immediate += add_own(
-                                        M, to, states, column, pieces, piece, b, t, u, layers, level, in_fed,
-                                        rec_fed, local_q, x, in_source, rec_source, y, B, C,
-                                    )  # fmt: skip
-                                else:
-                                    immediate += add_own(
-                                        M, to, states, column, pieces, piece, b, t, u, layers, level, in_fed,
-                                        rec_fed, local_q, y, in_source, rec_source, y, B, C,
-                                    )  # fmt: skip
-                        if g != 0:
-                            if not live[b, flag + r - start]:
-                                filled = False
-                                continue
-                            losing = t > 0 and told[b, t] and level == levels - 1
-                            if t == steps and level == levels - 1 and not losing:
-                                continue  # nobody reads this row of Y
+                                for j in range(w):
+                                    M[b, to + k, j] = 0
+                        else:
+                            filled = filled and g == 0
+                            continue
+                        rows += states
+                        propagate += states * n
+                        for k in range(states):
+                            if straight:
+                                advance_row(M, b, to + k, w, a, Y, prev - first, link_source, link_coef, t, e, end, k)
+                            else:
+                                advance_row(M, b, to + k, w, a, Y, 0, list_source, list_coef, 0, 0, n, k)
+                        for piece in range(p, p_end):
+                            if level == 0:
+                                immediate += add_own(
+                                    M, to, states, column, pieces, piece, b, t, u, layers, level, in_fed, rec_fed,
+                                    local_q, x, in_source, rec_source, y, B, C,
+                                )  # fmt: skip
+                            else:
+                                immediate += add_own(
+                                    M, to, states, column, pieces, piece, b, t, u, layers, level, in_fed, rec_fed,
+                                    local_q, y, in_source, rec_source, y, B, C,
+                                )  # fmt: skip
+                        if g == 0:
+                            continue
+                        if told[b, t] and level == levels - 1:
+                            error = delta[b, t, u - layers[level, 1]]
+                            if error != 0:
+                                losses += add_loss(
+                                    gradient, b, t, u, error, column, w, M, to, states, phi, D,
+                                    pieces, p, p_end, layers, level, local_q,
+                                )  # fmt: skip
+                        if t < steps or level < levels - 1:  # somebody in this call is going to read the row
                             shown[at] = True
                             show(Y, at, M, to, w, states, phi, b, t, u)
-                            if p_end > p:
-                                show_locals(Y, at, g, D, b, t, u, column, pieces, p, p_end, layers, level, local_q)
-                            if losing and delta[b, t, u - layers[level, 1]] != 0:
-                                add_loss(gradient, b, column, w, delta[b, t, u - layers[level, 1]] * g, Y, at)
-                                losses += 1
+                            for piece in range(p, p_end):
+                                show_locals(Y, at, g, D, b, t, u, column, pieces, piece, layers, level, local_q)
                     count[level, LEAK] += leak * w
                     count[level, PROPAGATE] += propagate * w
                     count[level, IMMEDIATE] += immediate
@@ -340,22 +230,19 @@ def advance(
                     count[level, ROWS] += rows
                     count[level, WORDS_READ] += (leak + propagate) * w
                     count[level, WORDS_WRITTEN] += rows * w
-                complete = filled and whole[which]
+                complete = filled
                 prev, now = now, prev
 
 
 @jit
 def contract(
-    lo, hi, slot, layers, layer_of, local_q, tile, piece_ptr, pieces, span, unit, row, phi, D, delta, M, live,
-    gradient, Y, count,
+    lo, hi, slot, layers, local_q, tile, piece_ptr, pieces, span, unit, row, phi, D, delta, M, live, gradient, count,
 ):  # fmt: skip
     """Add to the gradient a loss told after the step of `slot`: M as it stands, read through that slot's events."""
     top = layers.shape[0] - 1
-    states = layers[top, 0]
     for b in range(lo, hi):
         for i in range(tile.shape[0]):
-            which, column, w = tile[i, 0], tile[i, 1], tile[i, 2]
-            first_row, flag, home = tile[i, 3], tile[i, 4], tile[i, 5]
+            which, column, w, home = tile[i, 0], tile[i, 1], tile[i, 2], tile[i, 5]
             p_end = piece_ptr[i]
             for r in range(span[which, top], span[which, top + 1]):
                 u = unit[r]
@@ -363,10 +250,10 @@ def contract(
                 if home == top:
                     while p_end < piece_ptr[i + 1] and pieces[p_end, 0] == u:
                         p_end += 1
-                gain = gain_of(phi, b, slot, u, states)
-                factor = delta[b, slot, u - layers[top, 1]] * gain
-                if factor != 0 and live[b, flag + r - span[which, home]]:
-                    show(Y, 0, M, first_row + row[r], w, states, phi, b, slot, u)
-                    show_locals(Y, 0, gain, D, b, slot, u, column, pieces, p, p_end, layers, top, local_q)
-                    add_loss(gradient, b, column, w, factor, Y, 0)
-                    count[top, GRADIENT] += w
+                error = delta[b, slot, u - layers[top, 1]]
+                if error != 0 and live[b, tile[i, 4] + r - span[which, home]]:
+                    done = add_loss(
+                        gradient, b, slot, u, error, column, w, M, tile[i, 3] + row[r], layers[top, 0], phi, D,
+                        pieces, p, p_end, layers, top, local_q,
+                    )  # fmt: skip
+                    count[top, GRADIENT] += done * w

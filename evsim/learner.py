@@ -62,15 +62,17 @@ class Learner:
         target: a class for cross entropy, (n_out,) numbers otherwise; None: no loss at this step.
         """
         forward, single = self._forward, self.streams == 1
-        x = self._floats("x_t", x_t, forward.x[0, 1].shape if single else forward.x[: self.streams, 1].shape)
+        inlet, outlet, keep = self._ports
+        x = self._floats("x_t", x_t, inlet.shape)
         if target is None:
-            self._keep[: self.streams, 0] = False
+            keep[...] = False
         else:
             self._take_target(target, single)
-        forward.x[: self.streams, 1] = x
+            keep[...] = True
+        inlet[...] = x
         self._work(0, self.streams, 1, self._spaces[0], forward.last, self._counts[0])
         forward.last = 1
-        return forward.out[0, 1].copy() if single else forward.out[: self.streams, 1].copy()
+        return outlet.copy()
 
     def run(self, x, targets=None, mask=None):
         """Steps x (T, n_in) -> out (T, n_out) from the current state; with streams > 1, a leading stream axis on all.
@@ -136,6 +138,7 @@ class Learner:
                 self._allocate(streams)
                 self._gradient[0], self._loss[0] = gradient, loss
             self.streams = streams
+            self._open_ports()
         self._forward.reset()
         self._stepped = False
 
@@ -204,6 +207,7 @@ class Learner:
         self.reset()
         forward = self._forward
         self.streams, self._stepped = int(state["streams"]), bool(state["stepped"])
+        self._open_ports()
         forward.stored[:], self._gradient[:], self._loss[:] = state["stored"], state["gradient"], state["loss"]
         forward.y[:, 0], forward.phi[:, 0], forward.D[:, 0] = state["y"], state["phi"], state["D"]
         for count in self._counts:
@@ -226,10 +230,16 @@ class Learner:
         self._keep = np.zeros((streams, chunk), np.bool_)
         self._told = np.zeros((streams, chunk + 1), np.bool_)
         self._delta = np.zeros((streams, chunk + 1, net.layers[-1].units), net.dtype)
+        self._open_ports()
         self._telling = (
             KINDS[self.loss_kind], self._labels, self._values, self._keep, *self._top, net.theta, self._forward.y,
             self._forward.phi, self._forward.out, self._told, self._delta, self._gradient,
         )  # fmt: skip
+
+    def _open_ports(self):
+        """Views through which `step` passes: inputs, outputs, is there a target; without axis for one stream."""
+        which = 0 if self.streams == 1 else slice(self.streams)
+        self._ports = self._forward.x[which, 1], self._forward.out[which, 1], self._keep[which, 0:1]
 
     def _work(self, lo, hi, steps, space, last, count):
         forward = self._forward
@@ -285,7 +295,6 @@ class Learner:
             values = as_floats("target", target, (self.net.n_out,) if single else (n, self.net.n_out), self.net.dtype)
             self._check_values("target", values)
             self._values[:n, 0] = values
-        self._keep[:n, 0] = True
 
     def _targets(self, targets, mask, lead):
         """labels, values, keep from what `run` was given; targets at dropped steps are not read."""

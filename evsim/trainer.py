@@ -112,8 +112,7 @@ class Trainer:
 
     def _pieces(self, data):
         """Work through the present epoch from where it stands; yields after every piece."""
-        learner, sums = self.learner, self._sums
-        place: dict[str, Any] = self._place
+        learner, place, sums = self.learner, self._place, self._sums
         if self._started is None:
             self._started = self._rng.bit_generator.state
         else:
@@ -130,7 +129,7 @@ class Trainer:
                 learner.reset(streams=len(where))
             while place["step"] < steps:
                 t = place["step"]
-                h = min(PIECE if self.update == "sequence" else self.update, steps - t)
+                h = min(PIECE if self.update == "sequence" else int(self.update), steps - t)
                 self._piece(*(_cut(a, t, h) for a in (x, targets, keep)))
                 place["step"] += h
                 sums["done"] += int(np.clip(data.lengths[where] - t, 0, h).sum())

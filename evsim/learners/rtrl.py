@@ -110,8 +110,8 @@ class RTRL(Learner):
     def _contract(self, slot, space, count):
         f, graph, index = self._forward, self._graph, self._index
         contract(
-            0, self.streams, slot, graph[0], graph[1], graph[10], *index[:4], *index[5:7], f.phi, f.D,
-            self._delta, self._M, self._live, self._gradient, space[2][5], count,
+            0, self.streams, slot, graph[0], graph[10], *index[:4], *index[5:7], f.phi, f.D,
+            self._delta, self._M, self._live, self._gradient, count,
         )  # fmt: skip
 
 
