@@ -82,15 +82,15 @@ def as_floats(name, value, shape, dtype):
     if array.dtype.kind not in "biuf":
         raise TypeError(f"{name} has dtype {array.dtype}: give real numbers (bool, int or float)")
     _check_shape(name, array, shape, "reshape it or change the sizes")
-    array = np.ascontiguousarray(array, dtype=dtype)
+    with np.errstate(over="ignore"):  # what does not fit becomes infinite, and is refused
+        array = np.ascontiguousarray(array, dtype=dtype)
     check_finite(name, array)
     return array
 
 
 def check_finite(name, array):
     """Raise ValueError, with the first place, if `array` holds NaN or infinity."""
-    flat = array if array.ndim == 1 else array.ravel()
-    if isfinite(flat.dot(flat)) or np.isfinite(array).all():  # the product is quick, but may overflow
+    if isfinite(np.vdot(array, array)) or np.isfinite(array).all():  # the product is quick, but may overflow
         return
     place = tuple(int(i) for i in np.argwhere(~np.isfinite(array))[0])
     where = f" at index {place}" if place else ""

@@ -52,6 +52,12 @@ class Forward:
         names = ("x", "y", "A", "B", "C", "phi", "D", "out", "stored")
         return {name: getattr(self, name) for name in names}
 
+    @property
+    def structure(self):
+        """The index arrays that kernels read."""
+        shared = {id(a) for a in (*self.arrays.values(), self.net.theta)}
+        return [a for _, given in self._plans for a in given if isinstance(a, np.ndarray) and id(a) not in shared]
+
     def workspace(self):
         """Scratch for one thread: one pre-activation array per layer."""
         return [np.zeros((cell.units, len(cell.channels)), self.net.dtype) for cell in self.net.layers]

@@ -151,12 +151,14 @@ class Learner:
 
         gradient = self.gradient()
         gradient /= self.streams
+        norm = float(np.linalg.norm(gradient))
         if clip is not None:
             gradient *= clip_scale(gradient, clip)
         optimizer.apply(self.net.trained, gradient)
         self.net.project()
         self._counts[0][-1, UPDATE] += gradient.size
         self.zero_gradients()
+        return norm
 
     # What it costs
 
@@ -174,14 +176,17 @@ class Learner:
     def memory(self):
         """dict of bytes by part, and their "total"; known before the first step."""
         forward = self._forward
+        told = (self._labels, self._values, self._keep, self._told, self._delta, self._loss)
         parts = {
             "parameters": self.net.theta.nbytes,
             "gradients": self._gradient.nbytes,
             "state": forward.stored.nbytes,
-            "steps": sum(a.nbytes for a in forward.arrays.values()) - forward.stored.nbytes + self._delta.nbytes,
-            "scratch": sum(_bytes(space) for space in self._spaces),
-            **self._engine_memory(),
+            "steps": _bytes(list(forward.arrays.values())) - forward.stored.nbytes + _bytes(told),
+            "scratch": _bytes(self._spaces) + _bytes(self._counts),
+            "structure": _bytes(forward.structure),
         }
+        for part, size in self._engine_memory().items():
+            parts[part] = parts.get(part, 0) + size
         return {**parts, "total": sum(parts.values())}
 
     def _engine_memory(self):
@@ -313,7 +318,7 @@ class Learner:
             check_labels("targets", labels, self.net.n_out, keep)
             return np.where(keep, labels, 0), None, keep
         values = np.asarray(targets)
-        if values.dtype.kind == "f" and values.shape == (*lead, self.net.n_out):
+        if values.dtype.kind in "biuf" and values.shape == (*lead, self.net.n_out):
             values = np.where(keep[..., None], values, 0)
         values = as_floats("targets", values, (*lead, self.net.n_out), self.net.dtype)
         self._check_values("targets", values)

@@ -6,7 +6,8 @@ import tomllib
 
 import pytest
 
-from evsim.runfolder import RunFolder, free_folder, read_toml, replacing, to_json, to_toml, write_text
+from evsim.files import replacing, write_text
+from evsim.runfolder import RunFolder, free_folder, read_toml, to_json, to_toml
 
 CONFIG = {"task": "digits", "units": 8, "lr": 1e-05, "seeds": [0, 1], "data": 'C:\\a "b"\n\x7f\U0001f600', "on": True}
 

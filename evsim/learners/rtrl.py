@@ -83,8 +83,8 @@ class RTRL(Learner):
         )  # fmt: skip
 
     def _engine_memory(self):
-        index = sum(a.nbytes for a in (*self._index, *self._graph))
-        return {"influence": self._M.nbytes, "structure": index + self._live.nbytes}
+        structure = (*self._index, *self._graph, self._live)
+        return {"influence": self._M.nbytes, "structure": sum(a.nbytes for a in structure)}
 
     def _workspace(self):
         net, tiles, chunk = self.net, self._tiles, self._chunk
