@@ -76,7 +76,7 @@ def link(
 @jit
 def recall(
     b, M, live, Y, shown, gain, phi, D, column, w, first_row, flag, home, start, end, unit, row, layer_of, layers,
-    pieces, p, p_end, local_q,
+    pieces, p, p_end, local_q, position, which,
 ):  # fmt: skip
     """Keep the rows of Y that the step before this call has left in a tile; True if none of them is missing."""
     filled = True
@@ -89,13 +89,11 @@ def recall(
                 show(Y, r - start, M, first_row + row[r], w, layers[layer_of[u], 0], phi, b, 0, u)
             else:
                 filled = False
-    r = start
     for piece in range(p, p_end):
         u = pieces[piece, 0]
-        while unit[r] != u:
-            r += 1
-        if shown[r - start]:
-            show_locals(Y, r - start, gain[0, u], D, b, 0, u, column, pieces, piece, layers, home, local_q)
+        at = position[which, u]
+        if shown[at]:
+            show_locals(Y, at, gain[0, u], D, b, 0, u, column, pieces, piece, layers, home, local_q)
     return filled
 
 
@@ -139,7 +137,7 @@ def advance(
             prev, now = 0, span[which, levels] - start
             complete = recall(
                 b, M, live, Y, shown, gain, phi, D, column, w, first_row, flag, home, start, span[which, levels], unit,
-                row, layer_of, layers, pieces, piece_ptr[i], piece_ptr[i + 1], local_q,
+                row, layer_of, layers, pieces, piece_ptr[i], piece_ptr[i + 1], local_q, position, which,
             )  # fmt: skip
             for t in range(1, steps + 1):
                 direct = complete and whole[which]  # all that spoke a step ago have a row, in their own order
