@@ -318,14 +318,15 @@ def test_memory_is_known_before_and_does_not_grow(stack):
 
 
 def arrays_in(value, seen=None):
-    """Every array that owns its data, inside an object's attributes, lists and tuples; not those of the network."""
+    """Every array's own memory, inside an object's attributes, lists and tuples; not those of the network."""
     seen = set() if seen is None else seen
     if id(value) in seen or isinstance(value, evsim.Network):
         return
     seen.add(id(value))
     if isinstance(value, np.ndarray):
-        if value.base is None:
-            yield value
+        while isinstance(value.base, np.ndarray):  # a view: what counts is the array that it looks into
+            value = value.base
+        yield value
     elif isinstance(value, dict | list | tuple):
         for part in value.values() if isinstance(value, dict) else value:
             yield from arrays_in(part, seen)

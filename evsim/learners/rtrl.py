@@ -5,6 +5,7 @@ import numpy as np
 from evsim.check import check_count
 from evsim.influence import advance, contract
 from evsim.learner import Learner
+from evsim.memory import aligned_zeros
 from evsim.structure import pairs
 from evsim.tiles import build_tiles
 
@@ -74,7 +75,7 @@ class RTRL(Learner):
 
     def _allocate(self, streams):
         super()._allocate(streams)
-        self._M = np.zeros((streams, self._tiles.rows, self._tiles.width), self.net.dtype)
+        self._M = aligned_zeros((streams, self._tiles.rows, self._tiles.width), self.net.dtype)
         self._live = np.zeros((streams, self._tiles.flags), np.bool_)
         f = self._forward
         self._arguments = (
@@ -94,7 +95,7 @@ class RTRL(Learner):
             np.zeros((chunk + 1, units), net.dtype),
             np.zeros((chunk + 1, units + 1), np.int64), np.zeros((chunk + 1, units), np.int64),
             np.zeros((chunk + 1, edges), np.int32), np.zeros((chunk + 1, edges, states), net.dtype),
-            np.zeros((2 * members, tiles.width), net.dtype), np.zeros(2 * members, np.bool_),
+            aligned_zeros((2 * members, tiles.width), net.dtype), np.zeros(2 * members, np.bool_),
             np.zeros((1, members), np.int32), np.zeros((1, members, states), net.dtype),
             np.zeros((states, tiles.width), net.dtype),
         )  # fmt: skip
