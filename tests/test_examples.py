@@ -1,0 +1,46 @@
+"""Every example runs, at a small size, and so does the README's Python."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+SMALL = {
+    "first_run.py": ("--epochs", "1", "--units", "8", "--threads", "1", "--out", "picture.png"),
+    "rtrl_equals_bptt.py": ("--steps", "9"),
+    "bench_learn.py": ("--quick",),
+}
+SAYS = {
+    "first_run.py": "test accuracy",
+    "rtrl_equals_bptt.py": "layers.1.threshold",
+    "bench_learn.py": "with a target",
+}
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "examples").glob("*.py")), ids=lambda path: path.name)
+def test_an_example_runs_and_is_short(path, tmp_path):
+    done = subprocess.run(
+        [sys.executable, path, *SMALL[path.name]], cwd=tmp_path, capture_output=True, text=True, env=environment()
+    )
+    assert done.returncode == 0, done.stderr
+    assert SAYS[path.name] in done.stdout
+    assert len(path.read_text().splitlines()) <= 90
+    if "--out" in SMALL[path.name]:
+        assert (tmp_path / "picture.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_first_lines_of_the_readme_run():
+    (code, *_) = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    shortened = code.replace("1000", "20")
+    names = {}
+    exec(shortened, names)
+    assert names["out"].shape == (10,)
+    assert names["learner"].ops["steps"] == 20
+
+
+def environment():
+    return {**os.environ, "PYTHONPATH": str(ROOT), "MPLBACKEND": "Agg"}
