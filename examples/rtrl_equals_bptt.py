@@ -20,7 +20,8 @@ def main():
     options.add_argument("--steps", type=int, default=60)
     given = options.parse_args()
 
-    layers = [evsim.EGRU(24, density=0.3), evsim.EvRNN(16, density=0.3, graded=False, learn_threshold=True)]
+    upper = evsim.EvRNN(16, density=0.3, graded=False, threshold=0.1, learn_threshold=True)
+    layers = [evsim.EGRU(24, density=0.3), upper]
     net = evsim.Network(6, layers, evsim.Readout(4), seed=1, dtype="float64")
     rng = np.random.default_rng(0)
     x = rng.standard_normal((given.steps, net.n_in))
@@ -43,4 +44,4 @@ def main():
 
 
 if __name__ == "__main__":
-    raise SystemExit(main() > 1e-10)
+    raise SystemExit(int(main() > 1e-10))
