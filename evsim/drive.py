@@ -25,11 +25,21 @@ def drive(a, channels, z, ptr, target, at, theta):
 
 
 @jit
-def set_bias(a, bias_at, theta):
-    """Start the pre-activations a (n, G) from the biases, which stand in theta from bias_at[i] on."""
-    for i in range(a.shape[0]):
-        for g in range(a.shape[1]):
+def listen(
+    b, t, first, x, x_first, in_ptr, in_target, in_at, rec_ptr, rec_target, rec_at, bias_at, in_channels, rec_channels,
+    theta, y, a,
+):  # fmt: skip
+    """Pre-activations a (n, G) of one layer at slot t: biases, inputs and recurrence; returns the multiply-adds done.
+
+    Arguments as in `evsim.forward`; the biases of unit i stand in theta from bias_at[i] on, one per channel.
+    """
+    n, channels = a.shape
+    for i in range(n):
+        for g in range(channels):
             a[i, g] = theta[bias_at[i] + g]
+    heard = x[b, t, x_first : x_first + in_ptr.shape[0] - 1]
+    done = drive(a, in_channels, heard, in_ptr, in_target, in_at, theta)
+    return done + drive(a, rec_channels, y[b, t - 1, first : first + n], rec_ptr, rec_target, rec_at, theta)
 
 
 @jit

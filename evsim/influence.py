@@ -26,6 +26,16 @@ def gain_of(phi, b, t, u, states):
     return phi.dtype.type(0)
 
 
+@jit_inline
+def weigh(b, t, u, e, factor, states, channels, fed, level, at, theta, B, coef):
+    """coef[t, e, k] = factor * sum over the fed channels g of B[k, g] * weight[g], weights from theta[at] on."""
+    for k in range(states):
+        total = 0 * factor
+        for g in range(channels):
+            total += B[b, t, u, k, fed[level, g]] * theta[at + g]
+        coef[t, e, k] = total * factor
+
+
 @jit
 def link(
     b, steps, layers, layer_of, rec_ptr, rec_source, rec_at, rec_fed, in_ptr, in_source, in_at, in_fed, theta, B,
@@ -46,17 +56,15 @@ def link(
         for u in range(units):
             ptr[t, u] = e
             level = layer_of[u]
+            states = layers[level, 0]
             wanted = layers[level, 2] != 0 or gain[t, u] != 0
             if wanted:
                 for r in range(rec_ptr[u], rec_ptr[u + 1]):
                     factor = gain[t - 1, rec_source[r]]
                     if factor != 0:
                         source[t, e] = rec_source[r]
-                        for k in range(layers[level, 0]):
-                            total = 0 * factor
-                            for g in range(layers[level, 4]):
-                                total += B[b, t, u, k, rec_fed[level, g]] * theta[rec_at[r] + g]
-                            coef[t, e, k] = total * factor
+                        fed = layers[level, 4]
+                        weigh(b, t, u, e, factor, states, fed, rec_fed, level, rec_at[r], theta, B, coef)
                         e += 1
             mid[t, u] = e
             if wanted and level > 0:
@@ -64,11 +72,8 @@ def link(
                     factor = gain[t, in_source[r]]
                     if factor != 0:
                         source[t, e] = in_source[r]
-                        for k in range(layers[level, 0]):
-                            total = 0 * factor
-                            for g in range(layers[level, 3]):
-                                total += B[b, t, u, k, in_fed[level, g]] * theta[in_at[r] + g]
-                            coef[t, e, k] = total * factor
+                        fed = layers[level, 3]
+                        weigh(b, t, u, e, factor, states, fed, in_fed, level, in_at[r], theta, B, coef)
                         e += 1
         ptr[t, units] = e
 

@@ -134,30 +134,34 @@ def add_loss(gradient, b, t, u, error, column, w, M, to, states, phi, D, pieces,
 
 
 @jit_inline
+def add_edges(M, b, to, at, t, u, states, channels, fed, level, values, slot, source, e, end, B):
+    """Add B z to a unit's rows, from column `at` on, for the edges e..end-1 whose source z is not zero at `slot`."""
+    done = 0
+    for edge in range(e, end):
+        v = values[b, slot, source[edge]]
+        if v != 0:
+            for k in range(states):
+                for g in range(channels):
+                    M[b, to + k, at + g] += B[b, t, u, k, fed[level, g]] * v
+            done += states * channels
+        at += channels
+    return done
+
+
+@jit_inline
 def add_own(
     M, to, states, column, pieces, piece, b, t, u, layers, level, in_fed, rec_fed, local_q, heard, in_source,
     rec_source, y, B, C,
 ):  # fmt: skip
     """Add a unit's own inputs, biases and local parameters to its rows; returns the additions done."""
-    done = 0
     fed_in, fed_rec, channels, trained = layers[level, 3], layers[level, 4], layers[level, 5], layers[level, 6]
     at = pieces[piece, 1] - column
-    for e in range(pieces[piece, 2], pieces[piece, 3]):
-        v = heard[b, t, in_source[e]]
-        if v != 0:
-            for k in range(states):
-                for g in range(fed_in):
-                    M[b, to + k, at + g] += B[b, t, u, k, in_fed[level, g]] * v
-            done += states * fed_in
-        at += fed_in
-    for e in range(pieces[piece, 4], pieces[piece, 5]):
-        v = y[b, t - 1, rec_source[e]]
-        if v != 0:
-            for k in range(states):
-                for g in range(fed_rec):
-                    M[b, to + k, at + g] += B[b, t, u, k, rec_fed[level, g]] * v
-            done += states * fed_rec
-        at += fed_rec
+    e, end = pieces[piece, 2], pieces[piece, 3]
+    done = add_edges(M, b, to, at, t, u, states, fed_in, in_fed, level, heard, t, in_source, e, end, B)
+    at += fed_in * (end - e)
+    e, end = pieces[piece, 4], pieces[piece, 5]
+    done += add_edges(M, b, to, at, t, u, states, fed_rec, rec_fed, level, y, t - 1, rec_source, e, end, B)
+    at += fed_rec * (end - e)
     if pieces[piece, 6] != 0:
         for k in range(states):
             for g in range(channels):

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from evsim.cell import Cell
-from evsim.drive import carry_over, drive, set_bias
+from evsim.drive import carry_over, listen
 from evsim.jit import jit
 from evsim.opcount import EVENTS, FORWARD, PHI, STEPS
 from evsim.surrogate import psi
@@ -18,16 +18,15 @@ def _run_evrnn(
 ):  # fmt: skip
     """Steps 1..steps of streams lo..hi-1; arguments as in evsim.forward. Nothing is kept: A and C stay 0, B is 1."""
     n = bias_at.shape[0]
-    m = in_ptr.shape[0] - 1
     kind, height, half_width, slope, graded = settings
     kind = int(kind)
     for b in range(lo, hi):
         carry_over(b, last, first, n, y, phi, D)
         for t in range(1, steps + 1):
-            heard, own = x[b, t, x_first : x_first + m], y[b, t - 1, first : first + n]
-            set_bias(a, bias_at, theta)
-            count[FORWARD] += drive(a, in_channels, heard, in_ptr, in_target, in_at, theta)
-            count[FORWARD] += drive(a, rec_channels, own, rec_ptr, rec_target, rec_at, theta)
+            count[FORWARD] += listen(
+                b, t, first, x, x_first, in_ptr, in_target, in_at, rec_ptr, rec_target, rec_at, bias_at, in_channels,
+                rec_channels, theta, y, a,
+            )  # fmt: skip
             count[STEPS] += 1
             for i in range(n):
                 u = first + i
