@@ -26,7 +26,7 @@ from test_dense import compare
 
 import evsim
 from evsim.cell import Cell
-from evsim.drive import carry_over, drive, set_bias
+from evsim.drive import carry_over, listen
 from evsim.opcount import EVENTS, FORWARD, PHI, STEPS
 from evsim.surrogate import psi
 
@@ -42,10 +42,10 @@ def _run(
     for b in range(lo, hi):
         carry_over(b, last, first, len(bias_at), y, phi, D)
         for t in range(1, steps + 1):
-            heard, own = x[b, t, x_first : x_first + len(in_ptr) - 1], y[b, t - 1, first : first + len(bias_at)]
-            set_bias(a, bias_at, theta)
-            count[FORWARD] += drive(a, in_channels, heard, in_ptr, in_target, in_at, theta)
-            count[FORWARD] += drive(a, rec_channels, own, rec_ptr, rec_target, rec_at, theta)
+            count[FORWARD] += listen(
+                b, t, first, x, x_first, in_ptr, in_target, in_at, rec_ptr, rec_target, rec_at, bias_at, in_channels,
+                rec_channels, theta, y, a,
+            )  # fmt: skip
             count[STEPS] += 1
             for n in range(len(bias_at)):
                 u = first + n
