@@ -9,17 +9,16 @@ class Interrupt:
 
     def __init__(self):
         self.asked = False
-        self._before = None
+        self._here = threading.current_thread() is threading.main_thread()  # others may not set handlers
 
     def __enter__(self):
-        if threading.current_thread() is threading.main_thread():
+        if self._here:
             self._before = signal.signal(signal.SIGINT, self._note)
         return self
 
     def __exit__(self, *_):
-        if self._before is not None:
-            signal.signal(signal.SIGINT, self._before)
-            self._before = None
+        if self._here:
+            signal.signal(signal.SIGINT, self._before or signal.SIG_DFL)
 
     def _note(self, *_):
         if self.asked:

@@ -32,21 +32,13 @@ class Digits(Task):
     def __init__(self, **options):
         super().__init__(**options)
         self.steps, self.n_in = (8, 8) if self.layout == "rows" else (64, 1)
-        self.defaults = {
-            "cell": "egru",
-            "units": 64,
-            "layers": 1,
-            "density": 0.2,
-            "half_width": 0.3,
-            "optimizer": "adam",
-            "lr": 0.015,
-            "schedule": "cosine",
-            "warmup": 50,
-            "weight_decay": 0.02,
-            "epochs": 20 if self.layout == "rows" else 50,
-            "streams": 8,
-            "threads": 2,
-        }
+        common = {
+            "cell": "egru", "units": 64, "layers": 1, "density": 0.2, "optimizer": "adam", "schedule": "cosine",
+            "warmup": 50, "streams": 8, "threads": 2,
+        }  # fmt: skip
+        rows = {"half_width": 0.3, "lr": 0.015, "weight_decay": 0.02, "epochs": 20}
+        pixels = {"half_width": 0.5, "lr": 0.005, "weight_decay": 0.01, "clip": 1.0, "epochs": 60}
+        self.defaults = {**common, **(rows if self.layout == "rows" else pixels)}
 
     def _make(self):
         read = load_optional("sklearn.datasets", f"task {self.name!r}").load_digits()
