@@ -1,20 +1,20 @@
 """ArrayTask: a task made of one's own arrays, from memory or from an npz file."""
 
 import hashlib
-import zipfile
-import zlib
 from pathlib import Path
 
 import numpy as np
 
 from evsim.check import check_choice
+from evsim.files import DAMAGE
+from evsim.loss import KINDS
 from evsim.sequences import as_sequences
 from evsim.task import SPLITS, Data, Task, fixed_order
 
 PARTS = {"train": "", "validation": "_validation", "test": "_test"}
 ARRAYS = ("x", "y", "lengths", "mask")
 NAMES = tuple(name + suffix for suffix in PARTS.values() for name in ARRAYS)
-LOSSES = ("cross_entropy", "binary_cross_entropy", "mse")
+LOSSES = tuple(KINDS)
 HELD_OUT = 0.15
 _MANY = 1000  # classes beyond which we ask whether y really counts classes
 
@@ -107,7 +107,7 @@ def read_npz(path, needed=("x", "y")):
             if isinstance(found, np.ndarray):
                 raise ValueError("it holds a single array without a name")
             arrays = {name.removesuffix("_train"): found[name] for name in found.files}
-    except (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError, KeyError, NotImplementedError) as error:
+    except DAMAGE as error:
         reason = "it holds Python objects" if "allow_pickle" in str(error) else str(error)
         told = f"{path} cannot be read ({reason})"
         raise ValueError(f"{told}: give an npz file of plain arrays, as numpy.savez writes") from None
@@ -156,12 +156,9 @@ def _targets(part, split, loss):
 def _checked(part, split, n_in, n_out, loss):
     try:
         with np.errstate(over="ignore"):
-            found = as_sequences(part.x, part.y, part.lengths, part.mask, n_in, n_out, loss, np.float32)
+            return as_sequences(part.x, part.y, part.lengths, part.mask, n_in, n_out, loss, np.float32)
     except (ValueError, TypeError) as error:
         raise type(error)(str(error) if split == "train" else f"in the {split} part, {error}") from None
-    if not found.keep.any():
-        raise ValueError(f"mask of {split} keeps no step: let it be true where a target counts")
-    return found
 
 
 def _classes(labels):

@@ -79,6 +79,9 @@ def resolve(chosen: dict[str, Any]) -> tuple[dict[str, Any], Task]:
     """All settings, the task's defaults and ours where nothing was chosen, and the task."""
     task = build_task(chosen)
     settings = {**BASE, **task.defaults, **chosen}
+    for name, needs, value in (("weight_decay", "optimizer", "adam"), ("warmup", "schedule", "cosine")):
+        if settings[needs] != value and name not in chosen:
+            settings.pop(name, None)  # a default of the task's that goes with another default
     for name in task.options:
         settings[name] = getattr(task, name)
     if isinstance(task, ArrayTask):
@@ -145,11 +148,13 @@ def build_optimizer(settings: dict[str, Any], task: Task):
     if shape == "cosine":
         updates = settings["epochs"] * updates_per_epoch(settings, task)
         rate = schedule.Cosine(settings["lr"], updates, min(settings.get("warmup", 0), updates // 2))
-    elif "warmup" in settings:
+    elif settings.get("warmup"):
         raise ValueError("warmup belongs to a cosine schedule: give --schedule cosine or leave it out")
+    if kind == "adam" and settings.get("momentum"):
+        raise ValueError("momentum belongs to sgd, adam has its own: leave it out or give --optimizer sgd")
     if kind == "adam":
         return optim.Adam(rate, weight_decay=settings.get("weight_decay", 0.0))
-    if "weight_decay" in settings:
+    if settings.get("weight_decay"):
         raise ValueError("weight_decay belongs to adam: leave it out or choose that optimizer")
     return optim.SGD(rate, settings.get("momentum", 0.0))
 

@@ -58,15 +58,26 @@ class Cell:
     source: ClassVar[str]  # where the equations come from
 
     def __post_init__(self):
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if isinstance(value, np.generic):  # numpy's numbers become Python's, so that they can be written down
+                value = value.item()
+            elif isinstance(value, np.ndarray):
+                value = value.copy()
+                value.setflags(write=False)
+            if isinstance(field.default, bool) and not isinstance(value, bool):
+                raise ValueError(f"{field.name}={value!r} is not usable: give True or False")
+            object.__setattr__(self, field.name, value)
         check_count("units", self.units)
         check_density("density", self.density)
         check_density("density_in", self.density_in)
         object.__setattr__(self, "mask_rec", check_mask("mask_rec", self.mask_rec, (self.units, self.units)))
         if self.mask_in is not None:
-            shape = np.shape(self.mask_in)
-            wanted = (self.units, shape[-1] if len(shape) in (2, 3) else -1)
-            object.__setattr__(self, "mask_in", check_mask("mask_in", self.mask_in, wanted))
-        self.pseudo  # noqa: B018  refuses a bad surrogate now rather than at the first step
+            sources = np.shape(self.mask_in)[-1:] or (1,)
+            object.__setattr__(self, "mask_in", check_mask("mask_in", self.mask_in, (self.units, *sources)))
+        _ = self.pseudo  # what is wrong shows now
+        for name in self.local:
+            self.initial_local(name)
 
     @property
     def pseudo(self):

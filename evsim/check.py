@@ -51,7 +51,9 @@ def check_mask(name, mask, shape):
         mask = mask[0]
     if mask.shape != shape:
         raise ValueError(f"{name} has shape {mask.shape}, but these sizes need {shape}: pass a mask of that shape")
-    return mask.copy()
+    mask = mask.copy()
+    mask.setflags(write=False)
+    return mask
 
 
 def check_dtype(dtype):
@@ -113,7 +115,7 @@ def check_labels(name, labels, classes, keep: bool | np.ndarray = True):
     wrong = ((labels < 0) | (labels >= classes)) & keep
     if np.any(wrong):
         found = labels[wrong].flat[0] if labels.ndim else labels
-        raise ValueError(f"{name} holds class {int(found)}: {classes} outputs mean classes from 0 to {classes - 1}")
+        raise ValueError(f"{name} holds class {int(found)}: classes run from 0 to {classes - 1}, one per output")
 
 
 def _real(value):

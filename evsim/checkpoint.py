@@ -1,8 +1,6 @@
 """Checkpoints: one npz file with everything that a run needs to go on bit for bit. No pickle in it."""
 
 import json
-import zipfile
-import zlib
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -10,13 +8,12 @@ from typing import Any
 import numpy as np
 
 from evsim import optim
-from evsim.files import replacing
+from evsim.files import DAMAGE, replacing
 from evsim.network import Network
 from evsim.readout import Readout
 from evsim.registry import lookup
 
 VERSION = 1
-DAMAGE = (zipfile.BadZipFile, zlib.error, EOFError, OSError, LookupError, ValueError, TypeError)
 
 
 @dataclass
@@ -71,7 +68,7 @@ def load(path):
             arrays = {name: found[name] for name in found.files}
         header = json.loads(str(arrays.pop("header")[()]))
         found = (header["format"], header["version"])
-    except (*DAMAGE, AttributeError) as error:
+    except DAMAGE as error:
         raise ValueError(f"{path} cannot be read as a checkpoint ({error}): it is damaged, or another's") from None
     if found != ("evsim checkpoint", VERSION):
         raise ValueError(f"{path} is of kind and version {found}: this evsim reads {('evsim checkpoint', VERSION)}")
@@ -86,7 +83,9 @@ def _rebuild(header, arrays):
     layers = []
     for k, given in enumerate(config["layers"]):
         given = dict(given)
-        cell = lookup("cell", given.pop("kind"))(**given)
+        kind = lookup("cell", given.pop("kind"))
+        given |= {name: arrays[f"parameter/layers.{k}.{name}"] for name in kind.local}
+        cell = kind(**given)
         masks = {side: arrays[f"mask/layers.{k}.weight_{side}"] for side in ("in", "rec")}
         layers.append(replace(cell, mask_in=masks["in"], mask_rec=masks["rec"]))
     net = Network(config["n_in"], layers, Readout(config["readout"]["units"]), 0, config["dtype"], config["dt"])
@@ -99,6 +98,9 @@ def _rebuild(header, arrays):
     if "optimizer" in header:
         optimizer = optim.from_config(header["optimizer"])
         optimizer.load_state(_part(arrays, "optimizer/"))
+        for name, value in optimizer.state().items():
+            if value.ndim and value.shape != net.trained.shape:
+                raise ValueError(f"the optimizer's {name} has shape {value.shape}, not {net.trained.shape}")
     return Checkpoint(net, learner, optimizer, {**header["extra"], **_part(arrays, "extra/")})
 
 

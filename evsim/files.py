@@ -2,7 +2,15 @@
 
 import contextlib
 import os
+import zipfile
+import zlib
 from pathlib import Path
+
+# What reading a damaged, foreign or encrypted npz file may raise.
+DAMAGE = (
+    zipfile.BadZipFile, zlib.error, EOFError, OSError, LookupError, ValueError, TypeError, AttributeError,
+    NotImplementedError, RuntimeError,
+)  # fmt: skip
 
 
 def write_text(path, text):

@@ -64,7 +64,7 @@ class Layout:
         return len(self.start)
 
 
-def build_layout(cells, masks, n_in, n_out):
+def build_layout(cells, masks, n_out):
     """Layout for cells with masks[l] = (mask_in (n, m), mask_rec (n, n)), boolean."""
     out = Layout()
     firsts = np.concatenate([[0], np.cumsum([c.units for c in cells])]).astype(np.int64)

@@ -5,6 +5,7 @@ An engine adds two things: what it does with the Steps of a call (`_learn`), and
 """
 
 from concurrent.futures import ThreadPoolExecutor
+from math import isfinite, sqrt
 from typing import Any, ClassVar
 
 import numpy as np
@@ -95,12 +96,12 @@ class Learner:
         return out[0] if single else out
 
     def accumulate(self, d_out):
-        """After step: add a loss of your own by its gradient d_out (n_out,) to the outputs of that step."""
+        """After step, before update: add a loss of your own by its gradient d_out (n_out,) to that step's outputs."""
         forward, net = self._forward, self.net
         shape = (net.n_out,) if self.streams == 1 else (self.streams, net.n_out)
         given = as_floats("d_out", d_out, shape, net.dtype).reshape(self.streams, net.n_out)
         if not self._stepped:
-            raise ValueError("accumulate needs the outputs of a step: call step(x_t) first")
+            raise ValueError("accumulate needs a step taken with the present weights: call step(x_t) first")
         count, slot = self._counts[0], forward.last
         for b in range(self.streams):
             send_down(
@@ -151,11 +152,14 @@ class Learner:
 
         gradient = self.gradient()
         gradient /= self.streams
-        norm = float(np.linalg.norm(gradient))
+        norm = sqrt(np.vdot(gradient, gradient))
+        if not isfinite(norm):
+            norm = float(np.linalg.norm(gradient.astype(np.float64)))
         if clip is not None:
             gradient *= clip_scale(gradient, clip)
         optimizer.apply(self.net.trained, gradient)
         self.net.project()
+        self._stepped = False
         self._counts[0][-1, UPDATE] += gradient.size
         self.zero_gradients()
         return norm
@@ -205,11 +209,12 @@ class Learner:
         }  # fmt: skip
 
     def load_state(self, state):
-        """Continue from what `state` gave, for a learner of the same network and options."""
-        capacity = state["stored"].shape[0]
+        """Continue from what `state` gave, for a learner of the same network and options; ValueError if it is not."""
+        capacity = len(state["stored"])
         if capacity != self._forward.x.shape[0]:
             self._allocate(capacity)
         self.reset()
+        self._check_state(state, capacity)
         forward = self._forward
         self.streams, self._stepped = int(state["streams"]), bool(state["stepped"])
         self._open_ports()
@@ -218,6 +223,31 @@ class Learner:
         for count in self._counts:
             count[:] = 0
         self._counts[0][:] = state["counts"]
+
+    def _check_state(self, state, capacity):
+        wanted = self.state()
+        if set(state) != set(wanted):
+            raise ValueError(f"the learner's state holds {sorted(state)}, but {sorted(wanted)} are needed")
+        for name, array in wanted.items():
+            given = state[name]
+            if given.dtype != array.dtype or given.shape not in self._state_shapes(name, array):
+                found, needed = f"{given.dtype} {given.shape}", f"{array.dtype} {array.shape}"
+                raise ValueError(f"{name} of the learner's state is {found}, but {needed} is needed")
+            if given.dtype.kind == "f" and not np.isfinite(given).all():
+                raise ValueError(f"{name} of the learner's state holds NaN or infinity")
+        if not 1 <= state["streams"] <= capacity:
+            raise ValueError(f"the learner's state has {state['streams']} streams, but room for 1 to {capacity}")
+
+    def _state_shapes(self, name, array):
+        return (array.shape,)
+
+    def __getstate__(self):
+        """For copies and pickles: views and threads are made anew."""
+        return {name: value for name, value in vars(self).items() if name not in ("_ports", "_pool")}
+
+    def __setstate__(self, found):
+        vars(self).update(found, _pool=None)
+        self._open_ports()
 
     def config(self):
         """The learner's options as plain numbers and strings."""

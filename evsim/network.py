@@ -40,7 +40,7 @@ class Network:
         for k, cell in enumerate(layers):
             masks.append((_draw_in(k, cell, below, rng), _draw_rec(cell, rng)))
             below = cell.units
-        self.layout = build_layout(layers, masks, self.n_in, self.n_out)
+        self.layout = build_layout(layers, masks, self.n_out)
         self._masks = {}
         for k, (mask_in, mask_rec) in enumerate(masks):
             self._masks[f"layers.{k}.weight_in"] = mask_in

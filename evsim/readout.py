@@ -30,7 +30,7 @@ class Readout:
     units: int
 
     def __post_init__(self):
-        check_count("units", self.units)
+        object.__setattr__(self, "units", check_count("units", self.units))
 
     def config(self):
         """The specification as plain numbers and strings."""

@@ -181,7 +181,8 @@ def _announcement(trainer, task, settings):
     name = lookup("learner", settings["learner"]).__name__
     size = f"{learner.memory['total'] / 2**20:,.1f} MiB"
     seeds = f"seeds {', '.join(map(str, settings['seeds']))}" if "seeds" in settings else f"seed {settings['seed']}"
-    return f"training {task.name}: {cells}, {net.layout.trained:,} trained parameters, {name} holds {size}, {seeds}"
+    trained = f"{cells}, {net.layout.trained:,} parameters"
+    return f"training {task.name} ({task.loss}): {trained}, {name} holds {size}, {seeds}"
 
 
 def _median(values):

@@ -56,11 +56,13 @@ def as_sequences(x, y, lengths, mask, n_in, n_out, loss, dtype):
         keep = inside & mask.astype(bool)
     if not per_step:  # the sequence's target stands at each of its steps
         y = np.broadcast_to(y[:, None], (n, steps, *y.shape[1:]))
+    if not keep.any():
+        raise ValueError("the mask keeps no target at all: let it be true where a target counts")
     if classes:
         targets = as_labels("y", y, (n, steps), n_out)
         check_labels("y", targets, n_out, keep)
         return Sequences(x, np.where(keep, targets, 0), keep, lengths)
-    if y.dtype.kind == "f" and y.shape == (n, steps, n_out):
+    if y.dtype.kind in "biuf" and y.shape == (n, steps, n_out):
         y = np.where(keep[:, :, None], y, 0)
     targets = as_floats("y", y, (n, steps, n_out), dtype)
     if loss == "binary_cross_entropy" and (targets.min() < 0 or targets.max() > 1):

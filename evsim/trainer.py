@@ -25,7 +25,7 @@ class Trainer:
     """
 
     def __init__(self, learner, optimizer, task=None, update="sequence", clip=None, seed=0):
-        if update != "sequence" and not isinstance(update, int):
+        if isinstance(update, str) and update != "sequence":
             raise ValueError(f'update={update!r} is not usable: give "sequence" or a number of steps')
         self.learner, self.optimizer, self.task = learner, optimizer, task
         self.update = update if update == "sequence" else check_count("update", update)
@@ -60,7 +60,8 @@ class Trainer:
         Raises FloatingPointError when the loss stops being finite, KeyboardInterrupt after Ctrl-C.
         """
         data, validation = self._data(x, y, lengths, mask, validation)
-        check_count("epochs", epochs)
+        if check_count("epochs", epochs) <= self._place["epoch"] and x is not None:
+            raise ValueError(f"epochs={epochs} counts all fits, and {self._place['epoch']} are done: give more")
         began = last_saved = time.monotonic()
         before = self._sums["seconds"]
         if checkpoint is not None and self._place["epoch"] < epochs:
@@ -103,11 +104,14 @@ class Trainer:
         state = found.extra.get("trainer")
         if found.learner is None or found.optimizer is None or state is None:
             raise ValueError(f"{checkpoint} holds no training to resume: it was not written by Trainer.fit")
-        trainer = cls(found.learner, found.optimizer, task, state["update"], state["clip"])
-        trainer.streams = state["streams"]
-        trainer._rng.bit_generator.state = state["generator"]
-        trainer._place, trainer._sums, trainer._history = state["place"], state["sums"], state["history"]
-        trainer._started = state["started"]
+        try:
+            trainer = cls(found.learner, found.optimizer, task, state["update"], state["clip"])
+            trainer.streams = check_count("streams", state["streams"])
+            trainer._rng.bit_generator.state = state["generator"]
+            trainer._place, trainer._sums, trainer._history = state["place"], state["sums"], state["history"]
+            trainer._started = state["started"]
+        except (LookupError, TypeError, ValueError, AttributeError) as error:
+            raise ValueError(f"{checkpoint} holds no training that can be resumed ({error!r})") from None
         return trainer
 
     def _pieces(self, data):
@@ -182,6 +186,7 @@ class Trainer:
             found = evaluate(self.net, validation, self.learner.loss_kind)
             row["validation_loss"], row["validation_accuracy"] = found["loss"], found["accuracy"]
         self._place.update(epoch=row["epoch"], batch=0, step=0)
+        self.learner.reset(streams=self.streams)  # the last batch may have been smaller
         self._sums, self._started = _no_sums(), None
         self._history.append(row)
         return row
@@ -204,10 +209,18 @@ class Trainer:
         else:
             data = (x, y, lengths, mask)
         if validation is not None:
+            if not isinstance(validation, tuple | list) or not 2 <= len(validation) <= 4:
+                raise ValueError("validation is none of (x, y), (x, y, lengths), (x, y, lengths, mask): pass one")
             validation = (*validation, None, None)[:4]
-        x, y, lengths, mask = data
-        net, loss = self.net, self.learner.loss_kind
-        return as_sequences(x, y, lengths, mask, net.n_in, net.n_out, loss, net.dtype), validation
+            try:
+                self._sequences(*validation)
+            except (TypeError, ValueError) as error:
+                raise type(error)(f"validation: {error}") from None
+        return self._sequences(*data), validation
+
+    def _sequences(self, x, y, lengths, mask):
+        net = self.net
+        return as_sequences(x, y, lengths, mask, net.n_in, net.n_out, self.learner.loss_kind, net.dtype)
 
     def _task(self):
         if self.task is None:

@@ -118,7 +118,7 @@ BAD = {
     "y with NaN": ({"y": np.full((40, 2), np.nan)}, "y holds nan"),
     "lengths beyond": ({"lengths": np.full(40, 4)}, "between 1 and 3"),
     "mask shape": ({"mask": np.ones((40, 4), bool)}, "mask has shape"),
-    "mask empty": ({"mask": np.zeros((40, 3), bool)}, "keeps no step"),
+    "mask empty": ({"mask": np.zeros((40, 3), bool)}, "keeps no target"),
     "test without y": ({"x_test": np.zeros((4, 3, 2))}, "x_test was given without y_test"),
     "y without test": ({"y_test": np.zeros(4, int)}, "y_test was given without x_test"),
     "test of another width": ({"x_test": np.zeros((4, 3, 5)), "y_test": np.zeros(4, int)}, "in the test part, x has"),

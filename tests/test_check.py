@@ -160,9 +160,9 @@ def test_labels():
 
 def test_labels_out_of_range():
     for value in (-1, 3, 10**12):
-        with pytest.raises(ValueError, match=f"target holds class {value}: 3 outputs mean classes from 0 to 2"):
+        with pytest.raises(ValueError, match=f"target holds class {value}: classes run from 0 to 2"):
             check_labels("target", np.array([0, value, 1]), 3)
-        with pytest.raises(ValueError, match=f"target holds class {value}: 3 outputs"):
+        with pytest.raises(ValueError, match=f"target holds class {value}: classes run"):
             check_labels("target", np.array(value), 3)
     assert check_labels("target", np.array([0, -5, 1]), 3, np.array([True, False, True])) is None
 

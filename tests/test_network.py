@@ -67,7 +67,7 @@ def test_every_number_has_one_place(stack):
 def test_layout_of_a_network_by_hand():
     """Two EvRNN units: the first hears input 0 and itself, the second both inputs and the first."""
     masks = [(np.array([[1, 0], [1, 1]], bool), np.array([[1, 0], [1, 0]], bool))]
-    layout = build_layout([EvRNN(2)], masks, 2, 1)
+    layout = build_layout([EvRNN(2)], masks, 1)
     assert layout.width.tolist() == [3, 4]
     assert (layout.unit_columns, layout.trained, layout.size) == (7, 10, 12)
     assert sorted(s.tolist() for s in layout.sets) == [[0, 1], [1]]

@@ -41,7 +41,7 @@ CALLS = {  # reason -> (loss, streams, call, sentence)
     "x complex": ("mse", 1, lambda lr: lr.step(np.zeros(4, complex)), "x_t has dtype complex128: give real numbers"),
     "x object": ("mse", 1, lambda lr: lr.step(np.zeros(4, object)), "x_t has dtype object: give real numbers"),
     "x text": ("mse", 1, lambda lr: lr.step(list("abcd")), "x_t has dtype <U1"),
-    "class high": ("cross_entropy", 1, lambda lr: lr.step(X, 3), "class 3: 3 outputs mean classes from 0 to 2"),
+    "class high": ("cross_entropy", 1, lambda lr: lr.step(X, 3), "class 3: classes run from 0 to 2"),
     "class low": ("cross_entropy", 1, lambda lr: lr.step(X, -1), "target holds class -1"),
     "class float": ("cross_entropy", 1, lambda lr: lr.step(X, 1.0), "target has dtype float64: cross"),
     "class list": ("cross_entropy", 1, lambda lr: lr.step(X, [1, 2]), r"target has shape \(2,\), but \(\) is needed"),
@@ -99,14 +99,16 @@ def test_a_refused_target_is_not_used_later():
 
 def test_accumulate_needs_a_step():
     learner = small()
-    with pytest.raises(ValueError, match="accumulate needs the outputs of a step: call step"):
+    with pytest.raises(ValueError, match="accumulate needs a step taken with the present weights: call step"):
         learner.accumulate(np.ones(3))
     learner.step(np.ones(4))
     learner.accumulate(np.ones(3))
     assert learner.gradient().any()
-    learner.reset()
-    with pytest.raises(ValueError, match="accumulate needs the outputs of a step"):
-        learner.accumulate(np.ones(3))
+    for forget in (learner.reset, lambda: learner.update(evsim.SGD(0.1))):
+        learner.step(np.ones(4))
+        forget()
+        with pytest.raises(ValueError, match="accumulate needs a step taken with the present weights"):
+            learner.accumulate(np.ones(3))
 
 
 def test_inputs_of_other_kinds_are_cast():

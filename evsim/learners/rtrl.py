@@ -64,7 +64,12 @@ class RTRL(Learner):
         held = self._M.copy() if self._live.any() else self._M[:, :0]
         return {**super().state(), "live": self._live.copy(), "M": held}
 
+    def _state_shapes(self, name, array):
+        return (array.shape, self._M.shape) if name == "M" else super()._state_shapes(name, array)
+
     def load_state(self, state):
+        if state["live"].any() and not state["M"].size:
+            raise ValueError("the learner's state marks rows of M as live, but holds none")
         super().load_state(state)
         self._live[:] = state["live"]
         if state["M"].size:
