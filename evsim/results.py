@@ -23,15 +23,19 @@ def evaluate_run(run, given, split=None, predictions=None, force=False):
     checkpoint, config = _open(run)
     given = merge(given)
     loss = _loss(checkpoint, given, config)
+    noted = None
     if "data" not in given and "task" not in given:
         if not config:
             raise ValueError(f"{run} is a bare checkpoint, which names no task: give --data FILE.npz or --task too")
         own = ("task", "data", *TASK_OPTIONS)
         given = {**{name: config[name] for name in own if name in config}, **given}
+        noted = config.get("data_digest")
     if "data" in given:
         given["loss"] = loss
     _refuse(predictions, force)
     task = build_task(given, checkpoint.net.n_out)
+    if isinstance(task, ArrayTask) and noted not in (None, task.digest):
+        raise ValueError(f"{given['data']} has changed since the run began: give it with --data to use it as it is now")
     _fits(run, checkpoint.net, task)
     split = _split(split, task, config)
     data = task.given["train"] if isinstance(task, ArrayTask) and split == "all" else task.split(split)
