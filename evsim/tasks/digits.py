@@ -37,7 +37,7 @@ class Digits(Task):
             "warmup": 50, "streams": 8, "threads": 2,
         }  # fmt: skip
         rows = {"half_width": 0.3, "lr": 0.015, "weight_decay": 0.02, "epochs": 20}
-        pixels = {"half_width": 0.5, "lr": 0.005, "weight_decay": 0.01, "clip": 1.0, "epochs": 60}
+        pixels = {"half_width": 0.5, "lr": 0.005, "weight_decay": 0.01, "clip": 1.0, "epochs": 100}
         self.defaults = {**common, **(rows if self.layout == "rows" else pixels)}
 
     def _make(self):
