@@ -30,6 +30,14 @@ def check_count(name, value, least=1):
     return int(value)
 
 
+def check_seed(seed):
+    """Return a numpy Generator from a whole number >= 0 or a Generator."""
+    try:
+        return np.random.default_rng(seed)
+    except (TypeError, ValueError):
+        raise ValueError(f"seed={seed!r} is not usable: give a whole number of at least 0, or a Generator") from None
+
+
 def check_density(name, value):
     """Return a float in (0, 1]."""
     if not _real(value) or not 0 < value <= 1:

@@ -13,7 +13,15 @@ import numpy as np
 from evsim.check import as_floats, as_labels, check_choice, check_count, check_finite, check_labels
 from evsim.forward import Forward
 from evsim.loss import KINDS, send_down, tell
+from evsim.network import Network
 from evsim.opcount import UPDATE, new_count, totals
+
+
+def check_network(net):
+    """Return `net` if it is a Network."""
+    if isinstance(net, Network):
+        return net
+    raise TypeError(f"net is {net!r}: pass an evsim.Network")
 
 
 class Learner:
@@ -29,7 +37,7 @@ class Learner:
     cost_claim: ClassVar[str]
 
     def __init__(self, net, loss="cross_entropy", streams=1, threads=1, chunk=32):
-        self.net = net
+        self.net = check_network(net)
         self.loss_kind = check_choice("loss", loss, KINDS)
         self.threads = check_count("threads", threads)
         self.streams = check_count("streams", streams)

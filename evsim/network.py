@@ -1,9 +1,11 @@
 """Network: a stack of layers and a readout. It owns the parameters and nothing else."""
 
+from collections.abc import Mapping
+
 import numpy as np
 
 from evsim.cell import Cell
-from evsim.check import as_floats, check_count, check_dtype, check_positive
+from evsim.check import as_floats, check_count, check_dtype, check_positive, check_seed
 from evsim.layout import build_layout
 from evsim.readout import Readout
 
@@ -21,6 +23,8 @@ class Network:
 
     def __init__(self, n_in, layers, readout, seed=0, dtype="float32", dt=1e-3):
         self.n_in = check_count("n_in", n_in)
+        if not isinstance(layers, Cell | list | tuple):
+            raise TypeError(f"layers is {layers!r}: pass a list of layers such as [evsim.EGRU(64)]")
         layers = (layers,) if isinstance(layers, Cell) else tuple(layers)
         if not layers:
             raise ValueError("the network has no layers: pass at least one, such as [evsim.EGRU(64)]")
@@ -34,7 +38,7 @@ class Network:
         self.n_out = readout.units
         self.dtype = check_dtype(dtype)
         self.dt = check_positive("dt", dt)
-        rng = np.random.default_rng(seed)
+        rng = check_seed(seed)
         masks = []
         below = self.n_in
         for k, cell in enumerate(layers):
@@ -78,6 +82,8 @@ class Network:
         Raises ValueError for wrong names or shapes, values that are not finite or out of range, and values other than 0
         where no weight exists.
         """
+        if not isinstance(parameters, Mapping):
+            raise TypeError(f"parameters is {parameters!r}: pass a dict of arrays by name, as parameters() gives it")
         names = self.layout.names
         missing, extra = sorted(set(names) - set(parameters)), sorted(set(parameters) - set(names))
         if missing or extra:

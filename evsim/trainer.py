@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from evsim.check import check_count, check_positive
+from evsim.check import check_count, check_positive, check_seed
 from evsim.checkpoint import load, save
 from evsim.evaluate import evaluate, predict, rates
 from evsim.interrupt import Interrupt
@@ -31,7 +31,7 @@ class Trainer:
         self.update = update if update == "sequence" else check_count("update", update)
         self.clip = None if clip is None else check_positive("clip", clip)
         self.streams = learner.streams
-        self._rng = np.random.default_rng(seed)
+        self._rng = check_seed(seed)
         self._place: dict[str, Any] = {"epoch": 0, "batch": 0, "step": 0, "told": 0}
         self._sums = _no_sums()
         self._started = None  # the generator's state at the start of the present epoch

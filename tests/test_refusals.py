@@ -155,3 +155,18 @@ def test_whole_numbers_as_targets_are_not_read_where_masked():
     plain.run(np.ones((2, 4)), abs(targets), keep)
     marked.run(np.ones((2, 4)), targets, keep)
     np.testing.assert_array_equal(plain.gradient(), marked.gradient())
+
+
+@pytest.mark.parametrize(
+    "call, kind, sentence",
+    [
+        (lambda: evsim.RTRL("x"), TypeError, "net is 'x': pass an evsim.Network"),
+        (lambda: evsim.Network(3, None, evsim.Readout(2)), TypeError, "layers is None: pass a list of layers"),
+        (lambda: small().net.load_parameters(None), TypeError, "parameters is None: pass a dict"),
+        (lambda: evsim.Network(3, [evsim.EGRU(2)], evsim.Readout(2), "abc"), ValueError, "seed='abc' is not usable"),
+        (lambda: evsim.Trainer(small(), evsim.SGD(0.1), seed=-1), ValueError, "seed=-1 is not usable"),
+    ],
+)
+def test_what_is_not_what_it_should_be(call, kind, sentence):
+    with pytest.raises(kind, match=sentence):
+        call()

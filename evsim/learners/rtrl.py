@@ -4,7 +4,7 @@ import numpy as np
 
 from evsim.check import check_count
 from evsim.influence import advance, contract
-from evsim.learner import Learner
+from evsim.learner import Learner, check_network
 from evsim.memory import aligned_zeros
 from evsim.structure import pairs
 from evsim.tiles import build_tiles
@@ -28,6 +28,7 @@ class RTRL(Learner):
         if check_count("block", block) != 1:
             raise ValueError(f"block={block} is not available: the influence is advanced at every step, use block=1")
         self.block = block
+        check_network(net)
         self._tiles = build_tiles(net, TILE_BYTES // net.dtype.itemsize)
         self._graph = _graph(net)
         tiles = self._tiles
