@@ -109,8 +109,8 @@ def check_finite(name, array):
     )
 
 
-def as_labels(name, value, shape, classes):
-    """Return `value` as int64 labels in [0, classes), shaped `shape` (None stands for any length)."""
+def as_labels(name, value, shape):
+    """Return `value` as int64 labels, shaped `shape` (None stands for any length); `check_labels` looks at them."""
     array = np.asarray(value)
     if array.dtype.kind not in "iu":
         raise TypeError(f"{name} has dtype {array.dtype}: cross entropy needs whole numbers, the class of each step")

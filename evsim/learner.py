@@ -331,7 +331,7 @@ class Learner:
             if single and type(target) is int and 0 <= target < self.net.n_out:
                 self._labels[0, 0] = target
             else:
-                labels = as_labels("target", target, () if single else (n,), self.net.n_out)
+                labels = as_labels("target", target, () if single else (n,))
                 check_labels("target", labels, self.net.n_out)
                 self._labels[:n, 0] = labels
         else:
@@ -352,7 +352,7 @@ class Learner:
                 raise ValueError(f"mask has shape {mask.shape} and dtype {mask.dtype}: give a boolean array {lead}")
             keep = mask.astype(bool)
         if self.loss_kind == "cross_entropy":
-            labels = as_labels("targets", targets, lead, self.net.n_out)
+            labels = as_labels("targets", targets, lead)
             check_labels("targets", labels, self.net.n_out, keep)
             return np.where(keep, labels, 0), None, keep
         values = np.asarray(targets)

@@ -59,7 +59,7 @@ def as_sequences(x, y, lengths, mask, n_in, n_out, loss, dtype):
     if not keep.any():
         raise ValueError("the mask keeps no target at all: let it be true where a target counts")
     if classes:
-        targets = as_labels("y", y, (n, steps), n_out)
+        targets = as_labels("y", y, (n, steps))
         check_labels("y", targets, n_out, keep)
         return Sequences(x, np.where(keep, targets, 0), keep, lengths)
     if y.dtype.kind in "biuf" and y.shape == (n, steps, n_out):

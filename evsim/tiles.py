@@ -9,6 +9,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+TILE_BYTES = (2048, 1024, 512, 256, 128)  # of a tile's row: long rows vectorise well and are few
+SMALL = 2**20  # bytes of M below which empty columns do not matter
+SPARE = 1.25  # how much larger than its entries M may be
+
 
 @dataclass
 class Tiles:
@@ -33,6 +37,17 @@ class Tiles:
     rows: int  # of M, each `width` long
     flags: int  # one per unit and tile: does its row hold anything
     entries: int  # rows times columns, without what pads the last columns of a tile
+
+
+def fit_tiles(net):
+    """Tiles as wide as speed wants them, narrower where masks of many small parts would leave most of a tile empty."""
+    found = []
+    for size in TILE_BYTES:
+        found.append(build_tiles(net, size // net.dtype.itemsize))
+        held = found[-1].rows * found[-1].width
+        if held * net.dtype.itemsize <= SMALL or held <= SPARE * found[-1].entries:
+            return found[-1]
+    return min(found, key=lambda tiles: tiles.rows * tiles.width)
 
 
 def build_tiles(net, width):

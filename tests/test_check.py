@@ -148,14 +148,14 @@ def test_large_finite_numbers_pass_quietly(value, dtype):
 
 
 def test_labels():
-    found = as_labels("target", np.array([[0, 2]], np.uint8), (1, None), 3)
+    found = as_labels("target", np.array([[0, 2]], np.uint8), (1, None))
     assert (found.dtype, found.shape) == (np.int64, (1, 2))
     assert check_labels("target", found, 3) is None
     for given in (np.array([1.0]), np.array([True]), np.array(["a"])):
         with pytest.raises(TypeError, match="target has dtype .*: cross entropy needs whole numbers"):
-            as_labels("target", given, (1,), 3)
+            as_labels("target", given, (1,))
     with pytest.raises(ValueError, match=r"target has shape \(2,\), but \(3,\) is needed: give one class per step"):
-        as_labels("target", np.array([1, 2]), (3,), 3)
+        as_labels("target", np.array([1, 2]), (3,))
 
 
 def test_labels_out_of_range():
@@ -169,4 +169,4 @@ def test_labels_out_of_range():
 
 def test_labels_beyond_int64_are_out_of_range():
     with pytest.raises(ValueError, match="target holds class"):
-        check_labels("target", as_labels("target", np.array([2**63 + 1], np.uint64), (1,), 3), 3)
+        check_labels("target", as_labels("target", np.array([2**63 + 1], np.uint64), (1,)), 3)

@@ -7,9 +7,7 @@ from evsim.influence import advance, contract
 from evsim.learner import Learner, check_network
 from evsim.memory import aligned_zeros
 from evsim.structure import pairs
-from evsim.tiles import build_tiles
-
-TILE_BYTES = 2048
+from evsim.tiles import fit_tiles
 
 
 class RTRL(Learner):
@@ -29,7 +27,7 @@ class RTRL(Learner):
             raise ValueError(f"block={block} is not available: the influence is advanced at every step, use block=1")
         self.block = block
         check_network(net)
-        self._tiles = build_tiles(net, TILE_BYTES // net.dtype.itemsize)
+        self._tiles = fit_tiles(net)
         self._graph = _graph(net)
         tiles = self._tiles
         self._index = (
