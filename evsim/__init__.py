@@ -8,13 +8,16 @@ from pathlib import Path as _Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from evsim.cells.alif import ALIF
+    from evsim.cells.cubalif import CubaLIF
     from evsim.cells.egru import EGRU
     from evsim.cells.evrnn import EvRNN
+    from evsim.cells.lif import LIF
     from evsim.checkpoint import Checkpoint, load, save
     from evsim.learners.rtrl import RTRL
     from evsim.network import Network
     from evsim.optim import SGD, Adam
-    from evsim.readout import Readout
+    from evsim.readout import LeakyReadout, Readout
     from evsim.registry import names, register
     from evsim.schedule import Cosine, Exponential, StepDecay
     from evsim.trainer import Trainer
@@ -22,12 +25,16 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
+    "ALIF",
     "Adam",
     "Checkpoint",
     "Cosine",
+    "CubaLIF",
     "EGRU",
     "EvRNN",
     "Exponential",
+    "LIF",
+    "LeakyReadout",
     "Network",
     "RTRL",
     "Readout",
@@ -41,12 +48,16 @@ __all__ = [
 ]
 
 _MODULE_OF = {
+    "ALIF": "evsim.cells.alif",
     "Adam": "evsim.optim",
     "Checkpoint": "evsim.checkpoint",
     "Cosine": "evsim.schedule",
+    "CubaLIF": "evsim.cells.cubalif",
     "EGRU": "evsim.cells.egru",
     "EvRNN": "evsim.cells.evrnn",
     "Exponential": "evsim.schedule",
+    "LIF": "evsim.cells.lif",
+    "LeakyReadout": "evsim.readout",
     "Network": "evsim.network",
     "RTRL": "evsim.learners.rtrl",
     "Readout": "evsim.readout",

@@ -2,9 +2,19 @@
 
 import difflib
 import numbers
+from contextlib import contextmanager
 from math import isfinite
 
 import numpy as np
+
+
+@contextmanager
+def named(where):
+    """What is refused inside says where: "where: message"."""
+    try:
+        yield
+    except (ValueError, TypeError) as error:
+        raise type(error)(f"{where}: {error}") from None
 
 
 def check_choice(name, value, choices):

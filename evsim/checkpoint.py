@@ -10,7 +10,7 @@ import numpy as np
 from evsim import optim
 from evsim.files import DAMAGE, replacing
 from evsim.network import Network
-from evsim.readout import Readout
+from evsim.readout import READOUTS
 from evsim.registry import lookup
 
 VERSION = 1
@@ -82,13 +82,12 @@ def _rebuild(header, arrays):
     config = header["network"]
     layers = []
     for k, given in enumerate(config["layers"]):
-        given = dict(given)
-        kind = lookup("cell", given.pop("kind"))
-        given |= {name: arrays[f"parameter/layers.{k}.{name}"] for name in kind.local}
-        cell = kind(**given)
+        cell = _respecify(lookup("cell", given["kind"]), given, arrays, f"layers.{k}.")
         masks = {side: arrays[f"mask/layers.{k}.weight_{side}"] for side in ("in", "rec")}
         layers.append(replace(cell, mask_in=masks["in"], mask_rec=masks["rec"]))
-    net = Network(config["n_in"], layers, Readout(config["readout"]["units"]), 0, config["dtype"], config["dt"])
+    given = config["readout"]
+    readout = _respecify(READOUTS[given["kind"]], given, arrays, "readout.")
+    net = Network(config["n_in"], layers, readout, 0, config["dtype"], config["dt"])
     net.load_parameters(_part(arrays, "parameter/"))
     learner = optimizer = None
     if "learner" in header:
@@ -102,6 +101,13 @@ def _rebuild(header, arrays):
             if value.ndim and value.shape != net.trained.shape:
                 raise ValueError(f"the optimizer's {name} has shape {value.shape}, not {net.trained.shape}")
     return Checkpoint(net, learner, optimizer, {**header["extra"], **_part(arrays, "extra/")})
+
+
+def _respecify(kind, config, arrays, prefix):
+    """The layer that `config` describes; its local parameters stand in place of the time constants that made them."""
+    spent = {"kind", *getattr(kind, "decays", {}).values()}
+    given = {name: value for name, value in config.items() if name not in spent}
+    return kind(**given | {name: arrays[f"parameter/{prefix}{name}"] for name in getattr(kind, "local", ())})
 
 
 def _part(arrays, prefix):

@@ -27,7 +27,7 @@ class Forward:
     def __init__(self, net, streams, chunk):
         self.net = net
         self.chunk = chunk
-        layout, cells, dtype = net.layout, net.layers, net.dtype
+        layout, cells, dtype = net.layout, net.stack, net.dtype
         units = layout.units
         k = max(len(c.states) for c in cells)
         g = max(len(c.channels) for c in cells)
@@ -44,7 +44,6 @@ class Forward:
         self.stored = np.zeros((streams, units, max(1, max(c.stored for c in cells))), dtype)
         self.last = 0
         self._plans = [self._plan(level) for level in range(len(cells))]
-        self._top = (layout.layers[-1].first, cells[-1].units, layout.unit_columns)
 
     @property
     def arrays(self):
@@ -60,7 +59,7 @@ class Forward:
 
     def workspace(self):
         """Scratch for one thread: one pre-activation array per layer."""
-        return [np.zeros((cell.units, len(cell.channels)), self.net.dtype) for cell in self.net.layers]
+        return [np.zeros((cell.units, len(cell.channels)), self.net.dtype) for cell in self.net.stack]
 
     def reset(self):
         """All state, events and their derivatives to zero: new sequences begin."""
@@ -76,7 +75,7 @@ class Forward:
 
     def read_out(self, lo, hi, steps, count):
         """Fill out from the events of those slots."""
-        read_out(lo, hi, steps, *self._top, self.net.theta, self.y, self.out, count[-1])
+        read_out(lo, hi, steps, *self.net.layout.top, self.net.theta, self.y, self.out, count[-1])
 
     def sequences(self, x, record_events=False):
         """Run sequences x (N, T, n_in) one after the other, each from zero: out (N, T, n_out), events per layer."""
@@ -99,8 +98,8 @@ class Forward:
 
     def _plan(self, level):
         """A layer's kernel and those of its arguments that stay."""
-        cell, place = self.net.layers[level], self.net.layout.layers[level]
-        below = self.net.n_in if level == 0 else self.net.layers[level - 1].units
+        cell, place = self.net.stack[level], self.net.layout.layers[level]
+        below = self.net.n_in if level == 0 else self.net.stack[level - 1].units
         x_first = 0 if level == 0 else self.net.layout.layers[level - 1].first
         return cell.kernel, (
             place.first, self.x if level == 0 else self.y, x_first,

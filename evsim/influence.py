@@ -88,7 +88,7 @@ def recall(
     for r in range(start, end):
         u = unit[r]
         shown[r - start] = False
-        if gain[0, u] != 0:
+        if gain[0, u] != 0 and layers[layer_of[u], 4] > 0:
             if live[b, flag + r - start]:
                 shown[r - start] = True
                 show(Y, r - start, M, first_row + row[r], w, layers[layer_of[u], 0], phi, b, 0, u)
@@ -221,7 +221,7 @@ def advance(
                                     gradient, b, t, u, error, column, w, M, to, states, phi, D,
                                     pieces, p, p_end, layers, level, local_q,
                                 )  # fmt: skip
-                        if t < steps or level < levels - 1:  # somebody in this call is going to read the row
+                        if (t < steps and layers[level, 4] > 0) or level < levels - 1:  # somebody is going to read it
                             shown[at] = True
                             show(Y, at, M, to, w, states, phi, b, t, u)
                             for piece in range(p, p_end):

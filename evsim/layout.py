@@ -2,6 +2,8 @@
 
     theta = [ units of layer 0 | units of layer 1 | ... | readout weight (n_out, n) | readout bias | untrained ]
 
+A readout with memory is a layer of the stack, the last one.
+
 A unit's own segment holds, without gaps: its existing input weights, source by source, the fed channels of a source
 together; its existing recurrent weights likewise; its biases, one per channel; its trained local parameters. Within a
 layer, units stand sorted by the set of units they can influence, so that columns with the same rows are neighbours.
@@ -33,8 +35,12 @@ class Edges:
 
 @dataclass
 class LayerLayout:
-    """Places of one layer's parameters: biases of unit i from bias_at[i] on, local parameter q at local_at[i, q]."""
+    """Places of one layer's parameters: biases of unit i from bias_at[i] on, local parameter q at local_at[i, q].
 
+    names: what the network calls the layer's weight_in, weight_rec, bias and local parameters.
+    """
+
+    names: dict[str, str]
     first: int
     units: int
     rec: Edges
@@ -58,14 +64,18 @@ class Layout:
     unit_columns: int = 0  # columns of M
     trained: int = 0  # unit_columns and the readout's parameters
     size: int = 0
+    top: tuple[int, int, int] = (0, 0, 0)  # what is read out: first unit, units, weights in theta (-1: `read_out`)
 
     @property
     def units(self):
         return len(self.start)
 
 
-def build_layout(cells, masks, n_out):
-    """Layout for cells with masks[l] = (mask_in (n, m), mask_rec (n, n)), boolean."""
+def build_layout(cells, masks, n_out=0):
+    """Layout for a stack of layers with masks[l] = (mask_in (n, m), mask_rec (n, n)), boolean.
+
+    n_out: outputs of a readout without memory, which stands behind the stack; 0: the last layer is the readout.
+    """
     out = Layout()
     firsts = np.concatenate([[0], np.cumsum([c.units for c in cells])]).astype(np.int64)
     sources, targets = [], []
@@ -89,36 +99,45 @@ def build_layout(cells, masks, n_out):
     out.start = np.zeros(units, np.int64)
     out.start[out.order] = np.cumsum(out.width[out.order]) - out.width[out.order]
     out.unit_columns = int(out.width.sum())
-    out.trained = out.size = out.unit_columns + n_out * (cells[-1].units + 1)
-    for k, cell in enumerate(cells):
-        _place_layer(out, k, cell, masks[k], int(firsts[k]))
     top = cells[-1].units
-    weights = np.arange(n_out * top)
-    out.names["readout.weight"] = ((n_out, top), weights, out.unit_columns + weights)
-    out.names["readout.bias"] = ((n_out,), np.arange(n_out), out.unit_columns + n_out * top + np.arange(n_out))
+    out.trained = out.size = out.unit_columns + n_out * (top + 1)
+    for k, cell in enumerate(cells):
+        _place_layer(out, _names(k, cell, not n_out and k == len(cells) - 1), cell, masks[k], int(firsts[k]))
+    out.top = (int(firsts[-2]), top, out.unit_columns if n_out else -1)
+    if n_out:
+        weights = np.arange(n_out * top)
+        out.names["readout.weight"] = ((n_out, top), weights, out.unit_columns + weights)
+        out.names["readout.bias"] = ((n_out,), np.arange(n_out), out.unit_columns + n_out * top + np.arange(n_out))
     return out
 
 
-def _place_layer(out, k, cell, masks, first):
+def _names(k, cell, is_readout):
+    """A layer's name of each of its parameters -> the network's."""
+    if is_readout:
+        return {"weight_in": "readout.weight", **{name: f"readout.{name}" for name in ("bias", *cell.local)}}
+    return {name: f"layers.{k}.{name}" for name in ("weight_in", "weight_rec", "bias", *cell.local)}
+
+
+def _place_layer(out, names, cell, masks, first):
     n = cell.units
+    lead = 1 if "weight_rec" in names else 0  # a readout's weights and biases have no axis of channels
     mask_in, mask_rec = masks
     start = out.start[first : first + n]
     inp = _edges(mask_in, start, len(cell.in_channels))
     rec_start = start + mask_in.sum(1) * len(cell.in_channels)
     rec = _edges(mask_rec, rec_start, len(cell.rec_channels))
     bias_at = rec_start + mask_rec.sum(1) * len(cell.rec_channels)
-    prefix = f"layers.{k}."
     for name, mask, edges, fed in (
         ("weight_in", mask_in, inp, len(cell.in_channels)),
         ("weight_rec", mask_rec, rec, len(cell.rec_channels)),
-    ):
+    )[: 1 + lead]:
         flat = np.flatnonzero(mask)
         dense = np.concatenate([g * mask.size + flat for g in range(fed)])
         places = np.concatenate([edges.at + g for g in range(fed)])
-        out.names[prefix + name] = ((fed, *mask.shape), dense, places)
+        out.names[names[name]] = ((fed, *mask.shape)[1 - lead :], dense, places)
     channels = len(cell.channels)
     places = (bias_at[None, :] + np.arange(channels)[:, None]).ravel()
-    out.names[prefix + "bias"] = ((channels, n), np.arange(channels * n), places)
+    out.names[names["bias"]] = ((channels, n)[1 - lead :], np.arange(channels * n), places)
     local_at = np.zeros((n, len(cell.local)), np.int64)
     behind = bias_at + channels
     for q, name in enumerate(cell.local):
@@ -128,9 +147,9 @@ def _place_layer(out, k, cell, masks, first):
         else:
             local_at[:, q] = out.size + np.arange(n)
             out.size += n
-            out.untrained.add(prefix + name)
-        out.names[prefix + name] = ((n,), np.arange(n), local_at[:, q])
-    out.layers.append(LayerLayout(first, n, rec, inp, bias_at.astype(np.int64), local_at))
+            out.untrained.add(names[name])
+        out.names[names[name]] = ((n,), np.arange(n), local_at[:, q])
+    out.layers.append(LayerLayout(names, first, n, rec, inp, bias_at.astype(np.int64), local_at))
 
 
 def _edges(mask, start, fed):

@@ -42,7 +42,6 @@ class Learner:
         self.threads = check_count("threads", threads)
         self.streams = check_count("streams", streams)
         self._chunk = chunk
-        self._top = (net.layout.layers[-1].first, net.layers[-1].units, net.layout.unit_columns)
         self._counts = [new_count(len(net.layers)) for _ in range(self.threads)]
         self._pool = None
         self._allocate(self.streams)
@@ -113,7 +112,8 @@ class Learner:
         count, slot = self._counts[0], forward.last
         for b in range(self.streams):
             send_down(
-                b, slot, given[b], *self._top, net.theta, forward.y, forward.phi, self._delta, self._gradient, count[-1]
+                b, slot, given[b], *net.layout.top, net.theta, forward.y, forward.phi, self._delta, self._gradient,
+                count[-1],
             )  # fmt: skip
         self._contract(slot, self._spaces[0], count)
 
@@ -272,11 +272,11 @@ class Learner:
         self._values = np.zeros((streams, chunk, net.n_out), net.dtype)
         self._keep = np.zeros((streams, chunk), np.bool_)
         self._told = np.zeros((streams, chunk + 1), np.bool_)
-        self._delta = np.zeros((streams, chunk + 1, net.layers[-1].units), net.dtype)
+        self._delta = np.zeros((streams, chunk + 1, net.layout.top[1]), net.dtype)
         self._open_ports()
         self._telling = (
-            KINDS[self.loss_kind], self._labels, self._values, self._keep, *self._top, net.theta, self._forward.y,
-            self._forward.phi, self._forward.out, self._told, self._delta, self._gradient,
+            KINDS[self.loss_kind], self._labels, self._values, self._keep, *net.layout.top, net.theta,
+            self._forward.y, self._forward.phi, self._forward.out, self._told, self._delta, self._gradient,
         )  # fmt: skip
 
     def _open_ports(self):

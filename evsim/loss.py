@@ -40,8 +40,15 @@ def _error(kind, out, label, value, d_out):
 
 @jit
 def send_down(b, t, d_out, first, n, weight_at, theta, y, phi, delta, gradient, count):
-    """From d loss / d out: the readout's gradient (added) and delta[b, t] = d loss / d y of the units that can move."""
+    """From d loss / d out: the readout's gradient (added) and delta[b, t] = d loss / d y of the units that can move.
+
+    first, n, weight_at as in `evsim.readout.read_out`; if the top layer is the readout, delta is d_out.
+    """
     n_out = d_out.shape[0]
+    if weight_at < 0:
+        for o in range(n_out):
+            delta[b, t, o] = d_out[o]
+        return
     for i in range(n):
         v = y[b, t, first + i]
         if v != 0:

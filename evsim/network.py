@@ -5,20 +5,21 @@ from collections.abc import Mapping
 import numpy as np
 
 from evsim.cell import Cell
-from evsim.check import as_floats, check_count, check_dtype, check_positive, check_seed
+from evsim.check import as_floats, check_count, check_dtype, check_positive, check_seed, named
 from evsim.layout import build_layout
-from evsim.readout import Readout
+from evsim.readout import LeakyReadout, Readout
 
 
 class Network:
     """Layers of event-based units, from n_in inputs to a readout.
 
     n_in: number of inputs. layers: cells, bottom to top; layer l hears the events of layer l-1 of the same step and its
-    own of the step before. readout: a Readout. seed: int or numpy Generator for masks and weights. dtype: "float32" or
-    "float64" (drawn in float64 and rounded: the same seed gives the same network in both). dt: seconds per step.
+    own of the step before. readout: a Readout or a LeakyReadout. seed: int or numpy Generator for masks and weights.
+    dtype: "float32" or "float64" (drawn in float64 and rounded: the same seed gives the same network in both). dt:
+    seconds per step, which turns time constants into decays.
 
     Weights start as N(0, 1 / existing fan-in), biases at 0 (an EGRU's z at 1). `theta` is the flat vector of all
-    parameters (`evsim.layout`).
+    parameters (`evsim.layout`). `stack` is what the engine runs: the layers, and a LeakyReadout on top of them.
     """
 
     def __init__(self, n_in, layers, readout, seed=0, dtype="float32", dt=1e-3):
@@ -31,10 +32,12 @@ class Network:
         for k, cell in enumerate(layers):
             if not isinstance(cell, Cell):
                 raise TypeError(f"layers[{k}] is {cell!r}: pass layers such as evsim.EGRU(64)")
-        if not isinstance(readout, Readout):
-            raise TypeError(f"readout is {readout!r}: pass evsim.Readout(number of outputs)")
+        if not isinstance(readout, Readout | LeakyReadout):
+            raise TypeError(f"readout is {readout!r}: pass evsim.Readout(number of outputs) or evsim.LeakyReadout")
         self.layers = layers
         self.readout = readout
+        leaky = isinstance(readout, LeakyReadout)
+        self.stack = (*layers, readout) if leaky else layers
         self.n_out = readout.units
         self.dtype = check_dtype(dtype)
         self.dt = check_positive("dt", dt)
@@ -44,9 +47,11 @@ class Network:
         for k, cell in enumerate(layers):
             masks.append((_draw_in(k, cell, below, rng), _draw_rec(cell, rng)))
             below = cell.units
-        self.layout = build_layout(layers, masks, self.n_out)
+        if leaky:
+            masks.append((np.ones((self.n_out, below), bool), np.zeros((self.n_out, self.n_out), bool)))
+        self.layout = build_layout(self.stack, masks, 0 if leaky else self.n_out)
         self._masks = {}
-        for k, (mask_in, mask_rec) in enumerate(masks):
+        for k, (mask_in, mask_rec) in enumerate(masks[: len(layers)]):
             self._masks[f"layers.{k}.weight_in"] = mask_in
             self._masks[f"layers.{k}.weight_rec"] = mask_rec
         self.theta = np.zeros(self.layout.size, self.dtype)
@@ -101,12 +106,12 @@ class Network:
 
     def project(self):
         """Bring trained local parameters back into range (an EGRU's threshold: [0.001, 1]); each update does it."""
-        for cell, place in zip(self.layers, self.layout.layers, strict=True):
+        for cell, place in zip(self.stack, self.layout.layers, strict=True):
             for q, name in enumerate(cell.local):
                 bounds = cell.bounds(name)
                 if name in cell.trained() and bounds:
                     at = place.local_at[:, q]
-                    self.theta[at] = np.clip(self.theta[at], *bounds)
+                    self.theta[at] = np.clip(self.theta[at], bounds[0], bounds[1])
 
     def run(self, x, record_events=False):
         """Inference from zero state: x (T, n_in) -> out (T, n_out); with a leading axis of sequences, on all of them.
@@ -136,7 +141,7 @@ class Network:
     def __repr__(self):
         stack = ", ".join(f"{type(c).__name__}({c.units})" for c in self.layers)
         size = f"{self.layout.trained:,} trained parameters, {self.dtype}"
-        return f"Network({self.n_in}, [{stack}], Readout({self.n_out})), {size}"
+        return f"Network({self.n_in}, [{stack}], {type(self.readout).__name__}({self.n_out})), {size}"
 
     def _start(self, rng):
         values = {}
@@ -149,17 +154,24 @@ class Network:
                 values[prefix + side] = rng.standard_normal(shape) * mask / np.sqrt(fan)
             bias = [np.full(cell.units, cell.bias.get(name, 0.0)) for name in cell.channels]
             values[prefix + "bias"] = np.stack(bias)
-            for name in cell.local:
-                values[prefix + name] = cell.initial_local(name)
         top = self.layers[-1].units
         values["readout.weight"] = rng.standard_normal((self.n_out, top)) / np.sqrt(top)
         values["readout.bias"] = np.zeros(self.n_out)
+        for cell, place in zip(self.stack, self.layout.layers, strict=True):
+            with named(_whose(place, cell)):
+                values |= {place.names[name]: cell.initial_local(name, self.dt) for name in cell.local}
         self.load_parameters(values)
 
     def _check_locals(self, theta):
-        for cell, place in zip(self.layers, self.layout.layers, strict=True):
-            for q, name in enumerate(cell.local):
-                cell.check_local(name, theta[place.local_at[:, q]])
+        for cell, place in zip(self.stack, self.layout.layers, strict=True):
+            with named(_whose(place, cell)):
+                for q, name in enumerate(cell.local):
+                    cell.check_local(name, theta[place.local_at[:, q]])
+
+
+def _whose(place, cell):
+    """A layer as messages name it: "layers.1 (LIF)"."""
+    return f"{place.names['bias'].removesuffix('.bias')} ({type(cell).__name__})"
 
 
 def _draw_in(k, cell, below, rng):

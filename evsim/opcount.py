@@ -43,16 +43,17 @@ def dense_rtrl_macs(net):
     """Multiply-adds of one step of dense RTRL on this network without masks: J M for every layer, and the forward pass.
 
     A layer of N state variables over P parameters (its own and those below) costs N * N * P, and N * N_below * P_below
-    for what reaches it from the layer below in the same step.
+    for what reaches it from the layer below in the same step. A leaky readout is a layer without recurrence: N * P.
     """
     total = 0
     columns = 0
     below, below_states, below_columns = net.n_in, 0, 0
-    for cell in net.layers:
+    for cell in net.stack:
         n = cell.units
         states = n * len(cell.states)
         weights = n * (len(cell.in_channels) * below + len(cell.rec_channels) * n)
         columns += weights + n * (len(cell.channels) + len(cell.trained()))
-        total += weights + states * states * columns + states * below_states * below_columns
+        total += weights + states * (states if cell.rec_channels else 1) * columns
+        total += states * below_states * below_columns
         below, below_states, below_columns = n, states, columns
-    return total + net.readout.units * below
+    return total if net.layout.top[2] < 0 else total + net.n_out * below

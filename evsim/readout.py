@@ -1,18 +1,30 @@
-"""Readout: the linear layer that turns the top layer's events into outputs."""
+"""Readouts: what turns the top layer's events into outputs."""
 
 from dataclasses import dataclass
 
+import numpy as np
+
 from evsim.check import check_count
+from evsim.drive import carry_over, drive
 from evsim.jit import jit
-from evsim.opcount import FORWARD
+from evsim.layer import Layer
+from evsim.opcount import FORWARD, STEPS
 
 
 @jit
 def read_out(lo, hi, steps, first, n, weight_at, theta, y, out, count):
-    """out[b, t] = weight @ y + bias at slots 1..steps, by events."""
+    """out[b, t] = weight @ y + bias at slots 1..steps, by events.
+
+    first, n: the top layer's units; weight_at: where the readout's weights stand in theta, or -1 if the top layer is
+    itself the readout, whose y is the output.
+    """
     n_out = out.shape[2]
     for b in range(lo, hi):
         for t in range(1, steps + 1):
+            if weight_at < 0:
+                for o in range(n_out):
+                    out[b, t, o] = y[b, t, first + o]
+                continue
             for o in range(n_out):
                 out[b, t, o] = theta[weight_at + n_out * n + o]
             for i in range(n):
@@ -23,15 +35,79 @@ def read_out(lo, hi, steps, first, n, weight_at, theta, y, out, count):
                     count[FORWARD] += n_out
 
 
+@jit
+def _run_leaky(
+    lo, hi, steps, last, first, x, x_first, in_ptr, in_target, in_at, rec_ptr, rec_target, rec_at, bias_at, local_at,
+    in_channels, rec_channels, settings, theta, y, A, B, C, phi, D, stored, a, count,
+):  # fmt: skip
+    """Steps 1..steps of streams lo..hi-1; arguments as in evsim.forward. No recurrence, no events: D stays 0."""
+    n = bias_at.shape[0]
+    for b in range(lo, hi):
+        carry_over(b, last, first, n, y, phi, D)
+        for t in range(1, steps + 1):
+            for i in range(n):
+                a[i, 0] = theta[bias_at[i]]
+            heard = x[b, t, x_first : x_first + in_ptr.shape[0] - 1]
+            count[FORWARD] += drive(a, in_channels, heard, in_ptr, in_target, in_at, theta)
+            count[STEPS] += 1
+            for i in range(n):
+                u = first + i
+                kappa, old = theta[local_at[i, 0]], y[b, t - 1, u]
+                y[b, t, u] = kappa * old + a[i, 0]
+                A[b, t, u, 0, 0] = kappa
+                B[b, t, u, 0, 0] = 1.0
+                C[b, t, u, 0, 0] = old
+                phi[b, t, u, 0] = 1.0
+
+
 @dataclass(frozen=True)
 class Readout:
     """out_t = weight @ y_t + bias, at every step. units: number of outputs."""
 
     units: int
 
+    kind = "linear"
+
     def __post_init__(self):
         object.__setattr__(self, "units", check_count("units", self.units))
 
     def config(self):
         """The specification as plain numbers and strings."""
-        return {"kind": "linear", "units": self.units}
+        return {"kind": self.kind, "units": self.units}
+
+
+@dataclass(frozen=True, eq=False)
+class LeakyReadout(Layer):
+    """out_t = kappa * out_{t-1} + weight @ y_t + bias, at every step, from out = 0.
+
+    units: number of outputs. kappa: decay in one step, number or (units,), at least 0 and below 1. learn_kappa: train
+    it. Outputs remember, so they have rows in the influence matrix, one each over all columns: exact, at that price.
+    """
+
+    kappa: float | np.ndarray = 0.9
+    learn_kappa: bool = False
+
+    kind = "leaky"
+    channels = ("out",)
+    in_channels = (0,)
+    rec_channels = ()
+    states = ("out",)
+    kept = ("out",)
+    local = ("kappa",)
+    about = {"kappa": "decay of out in one step, a factor"}
+    decays = {"kappa": ""}
+    stored = 0
+    kernel = staticmethod(_run_leaky)
+    source = "a first-order low-pass filter, as the readouts of Bellec et al. (2020)"
+
+    def advance(self, m, w, a, q):
+        return (q[0] * w[0] + a[0],)
+
+    def emit(self, m, s, q):
+        return s[0]
+
+    def keep(self, m, s, q):
+        return (s[0],)
+
+
+READOUTS = {kind.kind: kind for kind in (Readout, LeakyReadout)}

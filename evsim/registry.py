@@ -11,8 +11,11 @@ from types import ModuleType
 from typing import Any
 
 CELLS = {
+    "alif": "evsim.cells.alif:ALIF",
+    "cubalif": "evsim.cells.cubalif:CubaLIF",
     "egru": "evsim.cells.egru:EGRU",
     "evrnn": "evsim.cells.evrnn:EvRNN",
+    "lif": "evsim.cells.lif:LIF",
 }
 LEARNERS = {
     "rtrl": "evsim.learners.rtrl:RTRL",

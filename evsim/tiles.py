@@ -53,9 +53,9 @@ def fit_tiles(net):
 def build_tiles(net, width):
     """Cut the columns of `net` into tiles of at most `width` columns, or what one unit's biases and locals need."""
     layout = net.layout
-    layer_of = np.repeat(np.arange(len(net.layers)), [c.units for c in net.layers])
-    states = np.array([len(c.states) for c in net.layers])[layer_of]
-    width = max(width, *(len(c.channels) + len(c.local) for c in net.layers))
+    layer_of = np.repeat(np.arange(len(net.stack)), [c.units for c in net.stack])
+    states = np.array([len(c.states) for c in net.stack])[layer_of]
+    width = max(width, *(len(c.channels) + len(c.local) for c in net.stack))
     set_ptr = np.concatenate([[0], np.cumsum([len(s) for s in layout.sets])])
     edges = [*(p.first for p in layout.layers), layout.units]
     span = np.array([p + np.searchsorted(s, edges) for p, s in zip(set_ptr, layout.sets, strict=False)])
@@ -71,7 +71,7 @@ def build_tiles(net, width):
     first_rec = np.cumsum([0, *(len(p.rec.source) for p in layout.layers)])
     for u in map(int, layout.order):
         level = int(layer_of[u])
-        cell, place = net.layers[level], layout.layers[level]
+        cell, place = net.stack[level], layout.layers[level]
         key = (layout.set_of_unit[u], level)
         column = int(layout.start[u])
         i = u - place.first
@@ -85,7 +85,7 @@ def build_tiles(net, width):
                 piece_ptr.append(piece_ptr[-1])
             room, took = width - tiles[-1][2], [0, 0, 0]
             for part in range(3):
-                took[part] = min(left[part], room // sizes[part])
+                took[part] = min(left[part], room // max(sizes[part], 1))
                 room -= took[part] * sizes[part]
                 left[part] -= took[part]
                 if left[part]:

@@ -14,6 +14,7 @@ class TorchNetwork(torch.nn.Module):
     def __init__(self, net):
         super().__init__()
         self.cells, self.n_in, self.n_out = net.layers, net.n_in, net.n_out
+        self.stack, self.names = net.stack, [place.names for place in net.layout.layers]
         for name, value in net.parameters().items():
             trained = name not in net.layout.untrained
             self.register_parameter(name.replace(".", "/"), torch.nn.Parameter(torch.from_numpy(value.copy()), trained))
@@ -27,20 +28,22 @@ class TorchNetwork(torch.nn.Module):
         return {name: value * masks[name] if name in masks else value for name, value in found.items()}
 
     def start(self, batch, like):
-        """State before the first step: for each layer, its events (batch, n) and what it keeps."""
-        zeros = [torch.zeros(batch, cell.units, dtype=like.dtype, device=like.device) for cell in self.cells]
-        return [(z, cell.nothing_kept(z)) for z, cell in zip(zeros, self.cells, strict=True)]
+        """State before the first step: for each layer of the stack, its events (batch, n) and what it keeps."""
+        zeros = [torch.zeros(batch, cell.units, dtype=like.dtype, device=like.device) for cell in self.stack]
+        return [(z, cell.nothing_kept(z)) for z, cell in zip(zeros, self.stack, strict=True)]
 
     def step(self, x, state, values):
         """One time step: x (batch, n_in), state as from `start` -> out (batch, n_out), new state."""
         heard, after = x, []
-        for k, (cell, (y, kept)) in enumerate(zip(self.cells, state, strict=True)):
-            words = TorchWords(cell.pseudo)
-            q = [values[f"layers.{k}.{name}"] for name in cell.local]
-            a = preactivations(cell, values, f"layers.{k}.", heard, y)
-            s = cell.advance(words, kept, a, q)
+        for cell, names, (y, kept) in zip(self.stack, self.names, state, strict=True):
+            words = TorchWords(getattr(cell, "pseudo", None))
+            own = {name: values[full] for name, full in names.items()}
+            q = [own[name] for name in cell.local]
+            s = cell.advance(words, kept, preactivations(cell, own, heard, y), q)
             heard = cell.emit(words, s, q)
             after.append((heard, cell.keep(words, s, q)))
+        if len(self.stack) > len(self.cells):
+            return heard, after
         return heard @ values["readout.weight"].T + values["readout.bias"], after
 
     def forward(self, x, events=None):
@@ -51,17 +54,20 @@ class TorchNetwork(torch.nn.Module):
             now, state = self.step(x[:, t], state, values)
             out.append(now)
             if events is not None:
-                events.append([y for y, _ in state])
+                events.append([y for y, _ in state[: len(self.cells)]])
         return torch.stack(out, 1)
 
 
-def preactivations(cell, values, prefix, heard, y):
-    """Channels of one layer, each (batch, n): inputs, recurrence and bias, each where the cell is fed by it."""
-    a = list(values[prefix + "bias"])
-    for row, channel in enumerate(cell.in_channels):
-        a[channel] = a[channel] + heard @ values[prefix + "weight_in"][row].T
-    for row, channel in enumerate(cell.rec_channels):
-        a[channel] = a[channel] + y @ values[prefix + "weight_rec"][row].T
+def preactivations(cell, own, heard, y):
+    """Channels of one layer, each (batch, n): inputs, recurrence and bias, each where the cell is fed by it.
+
+    own: the layer's weight_in, weight_rec and bias, with or without an axis of channels.
+    """
+    a = list(own["bias"].reshape(len(cell.channels), cell.units))
+    sides = [("weight_in", cell.in_channels, heard), ("weight_rec", cell.rec_channels, y)]
+    for name, fed, source in sides[: 2 if cell.rec_channels else 1]:
+        for channel, weight in zip(fed, own[name].reshape(len(fed), cell.units, -1), strict=True):
+            a[channel] = a[channel] + source @ weight.T
     return a
 
 

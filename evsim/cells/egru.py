@@ -79,7 +79,8 @@ class EGRU(Cell):
     rec_channels = (0, 1, 3)
     states = ("c",)
     local = ("threshold",)
-    kept = 1
+    about = {"threshold": "what c must exceed for an event"}
+    kept = ("s",)
     stored = 3
     bias = {"z": 1.0}
     kernel = staticmethod(_run_egru)

@@ -67,7 +67,8 @@ class EvRNN(Cell):
     rec_channels = (0,)
     states = ("v",)
     local = ("threshold",)
-    kept = 0
+    about = {"threshold": "what v must exceed for an event"}
+    kept = ()
     stored = 0
     memory = False
     kernel = staticmethod(_run_evrnn)
@@ -75,9 +76,6 @@ class EvRNN(Cell):
 
     def settings(self):
         return (*self.pseudo.settings(), float(self.graded))
-
-    def bounds(self, name):
-        return (1e-3, np.inf)
 
     def advance(self, m, w, a, q):
         return (a[0],)

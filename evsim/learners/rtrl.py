@@ -41,7 +41,7 @@ class RTRL(Learner):
 
     def influence(self, stream=0):
         """M of one stream as a dense array (states, columns), columns in the order of `net.theta`: small networks."""
-        states = np.array([len(c.states) for c in self.net.layers for _ in range(c.units)])
+        states = np.array([len(c.states) for c in self.net.stack for _ in range(c.units)])
         first = np.cumsum(states) - states
         dense = np.zeros((states.sum(), self.net.layout.unit_columns), self.net.dtype)
         tiles = self._tiles
@@ -122,7 +122,7 @@ class RTRL(Learner):
 
 def _graph(net):
     """What the kernels read of the network: a row of numbers per layer (`evsim.influence`), edges by target."""
-    cells, places = net.layers, net.layout.layers
+    cells, places = net.stack, net.layout.layers
     layers = np.array(
         [
             (

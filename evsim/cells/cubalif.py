@@ -1,0 +1,95 @@
+"""CubaLIF: a leaky integrate-and-fire unit whose input passes through a synaptic current."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from evsim.drive import carry_over, listen
+from evsim.jit import jit
+from evsim.opcount import EVENTS, FORWARD, PHI, STEPS
+from evsim.spiking import SpikingCell, reset
+from evsim.surrogate import psi
+
+
+@jit
+def _run_cubalif(
+    lo, hi, steps, last, first, x, x_first, in_ptr, in_target, in_at, rec_ptr, rec_target, rec_at, bias_at, local_at,
+    in_channels, rec_channels, settings, theta, y, A, B, C, phi, D, stored, a, count,
+):  # fmt: skip
+    """Steps 1..steps of streams lo..hi-1; arguments as in evsim.forward. stored: i, v, o, d o/d v."""
+    n = bias_at.shape[0]
+    kind, height, half_width, slope, detach, zero = settings
+    kind = int(kind)
+    for b in range(lo, hi):
+        carry_over(b, last, first, n, y, phi, D)
+        for t in range(1, steps + 1):
+            count[FORWARD] += listen(
+                b, t, first, x, x_first, in_ptr, in_target, in_at, rec_ptr, rec_target, rec_at, bias_at, in_channels,
+                rec_channels, theta, y, a,
+            )  # fmt: skip
+            count[STEPS] += 1
+            for i in range(n):
+                u = first + i
+                threshold, beta, alpha = theta[local_at[i, 0]], theta[local_at[i, 1]], theta[local_at[i, 2]]
+                old, o, h = stored[b, u, 0], stored[b, u, 2], stored[b, u, 3]
+                left, by_v, by_o = reset(zero, detach, stored[b, u, 1], o, h, threshold)
+                current = alpha * old + a[i, 0]
+                v = beta * left + current
+                A[b, t, u, 0, 0] = alpha
+                A[b, t, u, 1, 0] = alpha
+                A[b, t, u, 1, 1] = beta * by_v
+                B[b, t, u, 0, 0] = 1.0
+                B[b, t, u, 1, 0] = 1.0
+                C[b, t, u, 1, 0] = beta * ((0.0 if zero != 0 else -o) - by_o * h)
+                C[b, t, u, 1, 1] = left
+                C[b, t, u, 0, 2] = old
+                C[b, t, u, 1, 2] = old
+                h = psi(kind, v - threshold, height, half_width, slope)
+                o = 1.0 if v > threshold else 0.0
+                y[b, t, u] = o
+                phi[b, t, u, 1] = h
+                D[b, t, u, 0] = -h
+                stored[b, u, 0] = current
+                stored[b, u, 1] = v
+                stored[b, u, 2] = o
+                stored[b, u, 3] = h
+                if o != 0:
+                    count[EVENTS] += 1
+                if h != 0:
+                    count[PHI] += 1
+
+
+@dataclass(frozen=True, eq=False)
+class CubaLIF(SpikingCell):
+    """Current-based leaky integrate-and-fire unit: i_t = alpha * i_{t-1} + a_t, v_t = beta * R(v_{t-1}) + i_t,
+    o = H(v - threshold), y = o.
+
+    R takes threshold * o_{t-1} off v_{t-1}, or with reset="zero" multiplies it by 1 - o_{t-1}. tau_syn: synaptic time
+    constant in seconds, number or (n,), alpha = exp(-dt / tau_syn); or alpha itself. learn_alpha: train it. The rest:
+    `evsim.spiking.SpikingCell`.
+    """
+
+    tau_syn: float | np.ndarray = 0.01
+    alpha: float | np.ndarray | None = None
+    learn_alpha: bool = False
+
+    kind = "cubalif"
+    channels = ("i",)
+    states = ("i", "v")
+    kept = ("i", "v", "o")
+    local = ("threshold", "beta", "alpha")
+    decays = {**SpikingCell.decays, "alpha": "tau_syn"}
+    about = {**SpikingCell.about, "alpha": "decay of i in one step, a factor; exp(-dt/tau_syn), tau_syn in s"}
+    stored = 4
+    kernel = staticmethod(_run_cubalif)
+    source = "Gerstner and Kistler: Spiking Neuron Models (2002), in the discrete form of NIR's CubaLIF"
+
+    def advance(self, m, w, a, q):
+        current = q[2] * w[0] + a[0]
+        return current, q[1] * self.after_reset(m, w[1], w[2], q[0]) + current
+
+    def emit(self, m, s, q):
+        return m.event(s[1] - q[0])
+
+    def keep(self, m, s, q):
+        return s[0], s[1], m.event(s[1] - q[0])

@@ -1,0 +1,77 @@
+"""LIF: a leaky integrate-and-fire unit."""
+
+from dataclasses import dataclass
+
+from evsim.drive import carry_over, listen
+from evsim.jit import jit
+from evsim.opcount import EVENTS, FORWARD, PHI, STEPS
+from evsim.spiking import SpikingCell, reset
+from evsim.surrogate import psi
+
+
+@jit
+def _run_lif(
+    lo, hi, steps, last, first, x, x_first, in_ptr, in_target, in_at, rec_ptr, rec_target, rec_at, bias_at, local_at,
+    in_channels, rec_channels, settings, theta, y, A, B, C, phi, D, stored, a, count,
+):  # fmt: skip
+    """Steps 1..steps of streams lo..hi-1; arguments as in evsim.forward. stored: v, o, d o/d v."""
+    n = bias_at.shape[0]
+    kind, height, half_width, slope, detach, zero = settings
+    kind = int(kind)
+    for b in range(lo, hi):
+        carry_over(b, last, first, n, y, phi, D)
+        for t in range(1, steps + 1):
+            count[FORWARD] += listen(
+                b, t, first, x, x_first, in_ptr, in_target, in_at, rec_ptr, rec_target, rec_at, bias_at, in_channels,
+                rec_channels, theta, y, a,
+            )  # fmt: skip
+            count[STEPS] += 1
+            for i in range(n):
+                u = first + i
+                threshold, beta = theta[local_at[i, 0]], theta[local_at[i, 1]]
+                o, h = stored[b, u, 1], stored[b, u, 2]
+                left, by_v, by_o = reset(zero, detach, stored[b, u, 0], o, h, threshold)
+                v = beta * left + a[i, 0]
+                A[b, t, u, 0, 0] = beta * by_v
+                B[b, t, u, 0, 0] = 1.0
+                C[b, t, u, 0, 0] = beta * ((0.0 if zero != 0 else -o) - by_o * h)
+                C[b, t, u, 0, 1] = left
+                h = psi(kind, v - threshold, height, half_width, slope)
+                o = 1.0 if v > threshold else 0.0
+                y[b, t, u] = o
+                phi[b, t, u, 0] = h
+                D[b, t, u, 0] = -h
+                stored[b, u, 0] = v
+                stored[b, u, 1] = o
+                stored[b, u, 2] = h
+                if o != 0:
+                    count[EVENTS] += 1
+                if h != 0:
+                    count[PHI] += 1
+
+
+@dataclass(frozen=True, eq=False)
+class LIF(SpikingCell):
+    """Leaky integrate-and-fire unit: v_t = beta * R(v_{t-1}) + a_t, o = H(v - threshold), y = o.
+
+    R takes threshold * o_{t-1} off v_{t-1}, or with reset="zero" multiplies it by 1 - o_{t-1}. Decays, thresholds and
+    what can be learned: `evsim.spiking.SpikingCell`.
+    """
+
+    kind = "lif"
+    channels = ("v",)
+    states = ("v",)
+    kept = ("v", "o")
+    local = ("threshold", "beta")
+    stored = 3
+    kernel = staticmethod(_run_lif)
+    source = "Eshraghian et al.: Training spiking neural networks using lessons from deep learning (2023)"
+
+    def advance(self, m, w, a, q):
+        return (q[1] * self.after_reset(m, w[0], w[1], q[0]) + a[0],)
+
+    def emit(self, m, s, q):
+        return m.event(s[0] - q[0])
+
+    def keep(self, m, s, q):
+        return s[0], m.event(s[0] - q[0])
