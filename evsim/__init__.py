@@ -77,11 +77,20 @@ if not (_here / "models").is_dir():
 
 
 def __getattr__(name: str):
-    if name not in _MODULE_OF:
+    module = _MODULE_OF.get(name) or _registered(name)
+    if module is None:
         raise AttributeError(f"module 'evsim' has no attribute {name!r}; it offers {', '.join(__all__)}")
-    value = getattr(_import_module(_MODULE_OF[name]), name)
+    value = getattr(_import_module(module), name)
     globals()[name] = value
     return value
+
+
+def _registered(name: str):
+    """The module of a cell or learner that is in the registry alone."""
+    from evsim.registry import CELLS, LEARNERS
+
+    targets = (target.split(":") for target in (*CELLS.values(), *LEARNERS.values()))
+    return next((module for module, attribute in targets if attribute == name), None)
 
 
 def __dir__() -> list[str]:
