@@ -11,6 +11,7 @@ from types import ModuleType
 from typing import Any
 
 CELLS = {
+    "adlif": "evsim.cells.adlif:AdLIF",
     "alif": "evsim.cells.alif:ALIF",
     "cubalif": "evsim.cells.cubalif:CubaLIF",
     "egru": "evsim.cells.egru:EGRU",
