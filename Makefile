@@ -14,7 +14,7 @@ PINS   := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1 NUMBA_NUM_T
           NUMBA_CACHE_DIR=$(CURDIR)/.numba-cache
 
 # Tests that drive the kernels: once more with every index checked.
-KERNELS := $(addprefix tests/test_,controls.py counts.py dense.py exact.py learner.py two_states.py)
+KERNELS := $(addprefix tests/test_,controls.py counts.py dense.py exact.py learner.py)
 
 # Nothing is written outside the checkout, pip's cache aside.
 ifeq ($(strip $(HOME)),)
@@ -27,7 +27,7 @@ export MPLCONFIGDIR := $(CURDIR)/$(VENV)/matplotlib
 export MPLBACKEND := Agg
 
 .DEFAULT_GOAL := help
-.PHONY: demo test test-all lint bench clean help
+.PHONY: demo test test-all lint bench docs clean help
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/^([a-z-]+):.*## */  make \1|/' | column -t -s '|' 2>/dev/null \
@@ -48,6 +48,9 @@ lint: $(VENV)/.full  ## ruff and pyright
 
 bench: $(VENV)/.core  ## time the learner
 	$(BENCH)
+
+docs: $(VENV)/.core  ## write docs/cells.md anew, the page about cells
+	$(BIN)/python -m evsim.describe --out docs/cells.md
 
 clean:  ## remove .venv, caches and builds; runs/ stays
 	rm -rf $(VENV) .numba-cache .pytest_cache .ruff_cache .coverage build evsim.egg-info

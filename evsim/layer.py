@@ -12,7 +12,8 @@ channels and L local parameters,
     A (K, K) = d s_t / d s_{t-1}       B (K, G) = d s_t / d a       C (K, L) = d s_t / d q with s_{t-1} fixed
     phi (K)  = d y_t / d s_t           D (L) = d y_t / d q with s_t fixed; D is 0 where phi is 0
 
-and learners read nothing else of it. At the first step w_0 = 0 and its derivatives are 0.
+and learners read nothing else of it. At the first step w_0 = 0 and its derivatives are 0; A then multiplies an
+influence of 0, and may hold anything finite.
 """
 
 from dataclasses import dataclass, fields

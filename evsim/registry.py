@@ -31,6 +31,7 @@ _TABLES = {"cell": CELLS, "learner": LEARNERS, "task": TASKS, "export": EXPORTS}
 _EXTRA_OF = {
     "torch": "torch",
     "norse": "torch",
+    "snntorch": "torch",
     "nir": "nir",
     "sklearn": "data",
     "h5py": "data",

@@ -2,7 +2,8 @@
 
 A cell's equations are written once, with these words and + - * only. `NumpyWords` runs them as they stand,
 `SmoothWords` runs the smooth twin (the Heaviside step replaced by the integral of its pseudo-derivative, so that finite
-differences of it are the gradients meant), `evsim.models.TorchWords` runs them under autograd.
+differences of it are the gradients meant), `evsim.models.TorchWords` runs them under autograd, and `evsim.symbols`
+writes them out.
 """
 
 from typing import Any, Protocol

@@ -1,6 +1,7 @@
 """Torch models on evsim's cells: the same equations under autograd. Needs the extra [torch]."""
 
+from .convert import from_norse, from_snntorch
 from .network import TorchNetwork, autograd_gradients, summed_loss
 from .words import TorchWords
 
-__all__ = ["TorchNetwork", "TorchWords", "autograd_gradients", "summed_loss"]
+__all__ = ["TorchNetwork", "TorchWords", "autograd_gradients", "from_norse", "from_snntorch", "summed_loss"]

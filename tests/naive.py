@@ -23,34 +23,49 @@ class Step(NamedTuple):
     D: np.ndarray  # (n, L)
 
 
-def channels(cell, values, prefix, heard, own):
-    """Pre-activations of one layer: a list of G arrays (n,)."""
-    a = list(values[prefix + "bias"])
-    for row, g in enumerate(cell.in_channels):
-        a[g] = a[g] + values[prefix + "weight_in"][row] @ heard
-    for row, g in enumerate(cell.rec_channels):
-        a[g] = a[g] + values[prefix + "weight_rec"][row] @ own
+def channels(cell, own, heard, y):
+    """Pre-activations of one layer: a list of G arrays (n,). own: its weights and biases, channels first if at all."""
+    a = list(own["bias"].reshape(len(cell.channels), cell.units))
+    for name, fed, source in (("weight_in", cell.in_channels, heard), ("weight_rec", cell.rec_channels, y)):
+        for row, g in enumerate(fed):
+            a[g] = a[g] + own[name].reshape(len(fed), cell.units, len(source))[row] @ source
     return a
+
+
+def names_of(net):
+    """For each layer of the stack, its own name of each parameter -> the network's."""
+    return [place.names for place in net.layout.layers]
+
+
+def masks_of(net):
+    """For each layer of the stack, boolean (mask_in, mask_rec); a readout hears all of the layer below."""
+    masks, found = net.masks(), []
+    for k, cell in enumerate(net.stack):
+        if k < len(net.layers):
+            found.append(tuple(masks[f"layers.{k}.weight_{side}"][0] for side in ("in", "rec")))
+        else:
+            found.append((np.ones((cell.units, net.layers[-1].units), bool), np.zeros((cell.units, cell.units), bool)))
+    return found
 
 
 def forward(net, x, words=NumpyWords, values=None):
     """One sequence x (T, n_in) from zero: out (T, n_out), and per layer a list over time of (y, a, s)."""
     values = net.parameters() if values is None else values
-    layers = range(len(net.layers))
-    own = [np.zeros(cell.units, x.dtype) for cell in net.layers]
-    kept = [cell.nothing_kept(y) for cell, y in zip(net.layers, own)]
-    out, seen = [], [[] for _ in layers]
+    own = [{name: values[full] for name, full in names.items()} for names in names_of(net)]
+    ys = [np.zeros(cell.units, x.dtype) for cell in net.stack]
+    kept = [cell.nothing_kept(y) for cell, y in zip(net.stack, ys)]
+    out, seen = [], [[] for _ in net.stack]
     for heard in x:
-        for k in layers:
-            cell, prefix = net.layers[k], f"layers.{k}."
-            m = words(cell.pseudo)
-            q = [values[prefix + name] for name in cell.local]
-            a = channels(cell, values, prefix, heard, own[k])
+        for k, cell in enumerate(net.stack):
+            m = words(getattr(cell, "pseudo", None))
+            q = [own[k][name] for name in cell.local]
+            a = channels(cell, own[k], heard, ys[k])
             s = cell.advance(m, kept[k], a, q)
-            own[k] = heard = cell.emit(m, s, q)
+            ys[k] = heard = cell.emit(m, s, q)
             kept[k] = cell.keep(m, s, q)
             seen[k].append((heard, a, s))
-        out.append(values["readout.weight"] @ heard + values["readout.bias"])
+        leaky = len(net.stack) > len(net.layers)
+        out.append(heard if leaky else values["readout.weight"] @ heard + values["readout.bias"])
     return np.array(out).reshape(len(x), net.n_out), seen
 
 
@@ -77,10 +92,11 @@ class Influence:
 
     def __init__(self, net, fault=None):
         assert fault is None or fault in FAULTS
-        self.cells, self.fault, self.masks = net.layers, fault, net.masks()
+        self.cells, self.fault, self.masks, self.names = net.stack, fault, masks_of(net), names_of(net)
+        self.leaky = len(net.stack) > len(net.layers)
         self.place, columns = {}, 0
         for name, value in net.parameters().items():
-            if name not in net.layout.untrained and not name.startswith("readout"):
+            if name not in net.layout.untrained and (self.leaky or not name.startswith("readout")):
                 self.place[name] = columns + np.arange(value.size).reshape(value.shape)
                 columns += value.size
         self.M = [np.zeros((cell.units, len(cell.states), columns)) for cell in self.cells]
@@ -94,37 +110,37 @@ class Influence:
             below = None if k == 0 else before[k - 1] if self.fault == "layer below late" else self.Y[k - 1]
             if self.fault == "layer below cut":
                 below = None
-            self._layer(k, f"layers.{k}.", cell, step, values, below)
+            self._layer(k, cell, step, values, below)
 
     def gradient(self, values, d_out, y):
         """Add-on of one told step: d loss / d parameter for every trained parameter, readout included."""
-        flat = (d_out @ values["readout.weight"]) @ self.Y[-1]
+        flat = (d_out if self.leaky else d_out @ values["readout.weight"]) @ self.Y[-1]
         found = {name: flat[place] for name, place in self.place.items()}
+        if self.leaky:
+            return found
         return {**found, "readout.weight": np.outer(d_out, y), "readout.bias": d_out.copy()}
 
-    def _layer(self, k, prefix, cell, step, values, below):
-        pre = np.zeros((cell.units, len(cell.channels), self.M[k].shape[2]))
-        for row, g in enumerate(cell.rec_channels):
-            pre[:, g] += values[prefix + "weight_rec"][row] @ self.echo[k]
-        if below is not None:
-            for row, g in enumerate(cell.in_channels):
-                pre[:, g] += values[prefix + "weight_in"][row] @ below
+    def _layer(self, k, cell, step, values, below):
+        names, n = self.names[k], cell.units
+        pre = np.zeros((n, len(cell.channels), self.M[k].shape[2]))
+        for name, fed, Y in (("weight_in", cell.in_channels, below), ("weight_rec", cell.rec_channels, self.echo[k])):
+            for row, g in enumerate(fed if Y is not None else ()):
+                pre[:, g] += values[names[name]].reshape(len(fed), n, -1)[row] @ Y
         A, B = step.A, step.B
         M = np.einsum("ikc,icp->ikp", A, self.M[k]) + np.einsum("ikg,igp->ikp", B, pre)
-        place = self.place
-        for i in range(cell.units):
-            sides = ("weight_in", cell.in_channels, step.heard), ("weight_rec", cell.rec_channels, step.own)
-            for name, fed, z in sides:
+        place = {name: self.place[full] for name, full in names.items() if full in self.place}
+        sides = ("weight_in", cell.in_channels, step.heard), ("weight_rec", cell.rec_channels, step.own)
+        for i in range(n):
+            for (name, fed, z), mask in zip(sides, self.masks[k]):
                 for row, g in enumerate(fed):
-                    exists = self.masks[prefix + name][row, i]
-                    M[i][:, place[prefix + name][row, i]] += np.outer(B[i, :, g], z * exists)
+                    M[i][:, place[name].reshape(len(fed), n, -1)[row, i]] += np.outer(B[i, :, g], z * mask[i])
             for g in range(len(cell.channels)):
-                M[i, :, place[prefix + "bias"][g, i]] += B[i, :, g]
+                M[i, :, place["bias"].reshape(-1, n)[g, i]] += B[i, :, g]
         Y = np.einsum("ik,ikp->ip", step.phi, M)
         echo = Y.copy()
         for q, name in enumerate(cell.local):
-            if prefix + name in place:
-                at = place[prefix + name]
+            if name in place:
+                at = place[name]
                 for i in range(cell.units):
                     if self.fault != "C":
                         M[i, :, at[i]] += step.C[i, :, q]
@@ -140,13 +156,13 @@ class Influence:
 
 def reach(net):
     """Boolean (units, units), layers bottom up: (i, k) where a path of edges (or none: i = k) leads from k to i."""
-    first = np.cumsum([0, *(cell.units for cell in net.layers)])
+    first = np.cumsum([0, *(cell.units for cell in net.stack)])
     edges = np.eye(first[-1], dtype=bool)
-    for k in range(len(net.layers)):
+    for k, (mask_in, mask_rec) in enumerate(masks_of(net)):
         here = slice(first[k], first[k + 1])
-        edges[here, here] |= net.masks()[f"layers.{k}.weight_rec"][0]
+        edges[here, here] |= mask_rec
         if k:
-            edges[here, first[k - 1] : first[k]] |= net.masks()[f"layers.{k}.weight_in"][0]
+            edges[here, first[k - 1] : first[k]] |= mask_in
     found = edges
     for _ in range(first[-1]):
         found = found @ edges
@@ -165,9 +181,8 @@ class Counter:
 
     def __init__(self, net, tiles):
         self.net, self.tiles = net, tiles
-        self.first = np.cumsum([0, *(cell.units for cell in net.layers)])
-        masks, layers = net.masks(), range(len(net.layers))
-        self.masks = [tuple(masks[f"layers.{k}.weight_{side}"][0] for side in ("in", "rec")) for k in layers]
+        self.first = np.cumsum([0, *(cell.units for cell in net.stack)])
+        self.masks, self.leaky = masks_of(net), len(net.stack) > len(net.layers)
         self.reach = reach(net)
         self.alive = [set() for _ in tiles]
         self.shown = [set() for _ in tiles]
@@ -175,15 +190,16 @@ class Counter:
 
     def advance(self, steps, d_out=None):
         """Count one step from one Step per layer; d_out: the error at the outputs, if a loss was told."""
-        net, top = self.net, len(self.net.layers) - 1
+        net, top = self.net, len(self.net.stack) - 1
         moves = [step.phi.any(1) for step in steps]
-        for k, (cell, step) in enumerate(zip(net.layers, steps)):
+        for k, (cell, step) in enumerate(zip(net.stack, steps)):
             total, (mask_in, mask_rec) = self.total[k], self.masks[k]
             fed_in, fed_rec = len(cell.in_channels), len(cell.rec_channels)
             total["forward"] += int(fed_in * mask_in[:, step.heard != 0].sum())
             total["forward"] += int(fed_rec * mask_rec[:, step.own != 0].sum())
-            total["events"] += int((step.y != 0).sum())
-            total["phi"] += int(moves[k].sum())
+            if k < len(net.layers):
+                total["events"] += int((step.y != 0).sum())
+                total["phi"] += int(moves[k].sum())
             total["steps"] += 1
             for i in range(cell.units):
                 if cell.memory or moves[k][i]:
@@ -191,20 +207,27 @@ class Counter:
                     own = mask_rec[i] & (step.own != 0)
                     entries = fed_in * heard.sum() + fed_rec * own.sum() + len(cell.channels) + len(cell.trained())
                     total["immediate"] += int(len(cell.states) * entries)
-        spoken = int((steps[top].y != 0).sum())
-        self.total[-1]["forward"] += net.n_out * spoken
-        sent = np.zeros(net.layers[top].units)
-        if d_out is not None:
-            self.total[-1]["gradient"] += net.n_out * spoken
-            self.total[-1]["forward"] += net.n_out * int(moves[top].sum())
-            sent = d_out @ net.parameters()["readout.weight"]
+        sent = np.zeros(net.stack[top].units)
+        if self.leaky:
+            sent = sent if d_out is None else d_out
+        else:
+            sent = self._read_out(int((steps[top].y != 0).sum()), int(moves[top].sum()), d_out, sent)
         for which in range(len(self.tiles)):
             self._tile(which, steps, moves, sent)
+
+    def _read_out(self, spoken, moving, d_out, sent):
+        net = self.net
+        self.total[-1]["forward"] += net.n_out * spoken
+        if d_out is not None:
+            self.total[-1]["gradient"] += net.n_out * spoken
+            self.total[-1]["forward"] += net.n_out * moving
+            sent = d_out @ net.parameters()["readout.weight"]
+        return sent
 
     def _tile(self, which, steps, moves, sent):
         (columns, owners), alive, before = self.tiles[which], self.alive[which], self.shown[which]
         shown = set()
-        for k, (cell, step) in enumerate(zip(self.net.layers, steps)):
+        for k, (cell, step) in enumerate(zip(self.net.stack, steps)):
             first, total, K = self.first[k], self.total[k], len(cell.states)
             mask_in, mask_rec = self.masks[k]
             for i in range(cell.units):
@@ -232,6 +255,6 @@ class Counter:
                 total["words_written"] += K * columns
                 if moves[k][i]:
                     shown.add(u)
-                    if k == len(self.net.layers) - 1 and sent[i] != 0:
-                        total["gradient"] += columns
+                    if k == len(self.net.stack) - 1 and sent[i] != 0:
+                        total["gradient"] += columns * int((step.phi[i] != 0).sum())
         self.shown[which] = shown

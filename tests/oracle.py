@@ -1,6 +1,6 @@
 """What the exactness tests share: networks to try, sequences, torch's gradients, and how far two gradients differ.
 
-A cell named in the registry takes part without further ado; VARIANTS adds what else there is to try of it.
+A cell named in the registry takes part without further ado, with each of the VARIANTS for which it has the option.
 """
 
 from dataclasses import fields
@@ -9,18 +9,22 @@ import numpy as np
 import torch
 from naive import Step
 
-from evsim import RTRL, Network, Readout
+from evsim import RTRL, LeakyReadout, Network, Readout
+from evsim.forward import Forward
 from evsim.models.network import TorchNetwork, summed_loss
+from evsim.opcount import new_count
 from evsim.registry import lookup, names
 
-VARIANTS = {"evrnn": {"-binary": {"graded": False}}}
+VARIANTS = {"reset": ("-zero", "zero"), "graded": ("-binary", False)}  # option -> suffix of the name, other value
 GAIN = {"evrnn": 0.8}  # of the recurrent weights, where a unit's output is not bounded
+FACTORS = (1, 0.5, 0.25, 0.12, 0.06, 0.03, 2, 4)  # by which a layer's drive may be changed
 SURROGATES = {
     "triangle": {},
     "boxcar": {"surrogate": "boxcar", "height": 0.5},
     "superspike": {"surrogate": "superspike", "slope": 4.0},
     "wide": {"half_width": 0.6},  # wider than the thresholds of EGRU and EvRNN
 }
+READOUTS = ("linear", "leaky")
 LOSSES = ("cross_entropy", "binary_cross_entropy", "mse")
 TOLERANCE = 1e-10
 
@@ -28,15 +32,24 @@ TOLERANCE = 1e-10
 def _kinds():
     found = {}
     for name in names("cell"):
-        found[name] = (lookup("cell", name), {})
-        for suffix, options in VARIANTS.get(name, {}).items():
-            found[name + suffix] = (lookup("cell", name), options)
+        make = lookup("cell", name)
+        found[name] = (make, {})
+        for option, (suffix, value) in VARIANTS.items():
+            if option in {f.name for f in fields(make)}:
+                found[name + suffix] = (make, {option: value})
     return found
 
 
+def _stacks(*strides):
+    """One stack for each kind at the bottom; the layers above are so many places further in the table."""
+    order = list(KINDS)
+    return [tuple(order[(i + s) % len(order)] for s in (0, *strides)) for i in range(len(order))]
+
+
 KINDS = _kinds()  # name -> (class, options)
-SINGLE = [(kind,) for kind in KINDS]
-PAIRS = [(low, high) for low in KINDS for high in KINDS]
+SINGLE = _stacks()
+PAIRS = _stacks(4)
+TRIPLES = _stacks(3, 7)
 
 
 def options_of(kind):
@@ -44,29 +57,50 @@ def options_of(kind):
     return {f.name for f in fields(KINDS[kind][0])}
 
 
-def learnable(kinds):
-    """The `learn_*` fields of these kinds."""
-    return sorted({name for kind in kinds for name in options_of(kind) if name.startswith("learn_")})
+def learnable(kinds, readout="linear"):
+    """The `learn_*` fields of these kinds, and of the readout."""
+    found = {name for kind in kinds for name in options_of(kind) if name.startswith("learn_")}
+    return sorted(found | ({"learn_kappa"} if readout == "leaky" else set()))
+
+
+def spread_out(make, units, rng):
+    """Values of their own for each unit's thresholds, time constants and other local parameters."""
+    made, found = make(units), {}
+    for name in made.local:
+        given = made.decays.get(name) or name
+        top = 1.1 if given == name and name in made.decays else 1.5
+        found[given] = np.broadcast_to(getattr(made, given), units) * rng.uniform(0.5, top, units)
+    return found
 
 
 def cell_of(kind, units, spread=None, **options):
-    """A layer; options that the kind does not have are left out. spread: a Generator for thresholds of their own."""
+    """A layer; options that the kind does not have are left out. spread: a Generator for values of each unit's own."""
     make, own = KINDS[kind]
     known = {**{k: v for k, v in options.items() if k in options_of(kind)}, **own}
-    if spread is not None:
-        known["threshold"] = make(units).initial_local("threshold") * spread.uniform(0.5, 1.5, units)
-    return make(units, **known)
+    return make(units, **known | (spread_out(make, units, spread) if spread else {}))
 
 
-def network(kinds, units=(9, 7), n_in=4, n_out=3, seed=0, dtype="float64", spread=False, first=None, **options):
+def readout_of(readout, n_out, spread=None, learn_kappa=False, **_):
+    """A readout of that name; options that it does not have are left out."""
+    if readout == "linear":
+        return Readout(n_out)
+    own = spread_out(LeakyReadout, n_out, spread) if spread else {}
+    return LeakyReadout(n_out, learn_kappa=learn_kappa, **own)
+
+
+def network(
+    kinds, units=(9, 7, 6), n_in=4, n_out=3, seed=0, dtype="float64", spread=False, first=None, readout="linear",
+    **options,
+):  # fmt: skip
     """A network whose units are active at different levels: biases moved at random, gains kept below 1.
 
-    spread: thresholds of their own. first: options of the first layer alone; `options`: of every layer that has them.
+    spread: thresholds, time constants and the like differ from unit to unit. first: options of the first layer alone;
+    `options`: of every layer that has them.
     """
     rng = np.random.default_rng([seed, 1])
     each = [{**options, **(first or {})}, *[options] * (len(kinds) - 1)]
     cells = [cell_of(kind, n, rng if spread else None, **o) for kind, n, o in zip(kinds, units, each)]
-    net = Network(n_in, cells, Readout(n_out), seed=seed, dtype=dtype)
+    net = Network(n_in, cells, readout_of(readout, n_out, rng if spread else None, **options), seed=seed, dtype=dtype)
     values = net.parameters()
     for k, kind in enumerate(kinds):
         values[f"layers.{k}.weight_in"] *= 3.0 if k else 1.5
@@ -75,8 +109,29 @@ def network(kinds, units=(9, 7), n_in=4, n_out=3, seed=0, dtype="float64", sprea
             values[f"layers.{k}.weight_rec"] *= GAIN[kind] / max(radius, 1.0)
         values[f"layers.{k}.bias"] += 0.5 * rng.standard_normal(values[f"layers.{k}.bias"].shape)
     values["readout.bias"] += 0.1 * rng.standard_normal(n_out)
+    for k in range(len(kinds)):
+        enliven(net, k, values)
     net.load_parameters(values)
     return net
+
+
+def enliven(net, k, values, steps=25):
+    """Scale a layer's drive so that its units speak, and are near their thresholds, for some of the time.
+
+    Units that sum up much of the past need little drive; too much, and they are far above their thresholds for ever.
+    """
+    plain = {name: values[name] for name in (f"layers.{k}.{side}" for side in ("weight_in", "weight_rec", "bias"))}
+    place, best = net.layout.layers[k], (-1.0, 1.0)
+    for factor in FACTORS:
+        net.load_parameters(values | {name: factor * value for name, value in plain.items()})
+        forward = Forward(net, 1, steps)
+        forward.x[0, 1:] = sequence(net, steps)
+        forward.advance(0, 1, steps, 0, forward.workspace(), new_count(len(net.layers)))
+        units = slice(place.first, place.first + place.units)
+        events, slopes = (forward.arrays[name][0, 1:, units] for name in ("y", "phi"))
+        rates = np.mean(events != 0), np.mean(np.abs(slopes).max(-1) > 0.01)
+        best = max(best, (min(rates[0], 0.2) * min(rates[1], 0.2), factor), key=lambda found: found[0])
+    values |= {name: best[1] * value for name, value in plain.items()}
 
 
 def sequence(net, steps, seed=0, lead=()):
@@ -161,9 +216,9 @@ FEEDS = (by_steps, at_once, in_pieces)
 
 
 def one_step(net, forward, b=0, slot=1):
-    """The Steps of one slot of a Forward, cut to each layer's own sizes."""
+    """The Steps of one slot of a Forward, cut to each layer's own sizes; a leaky readout is the last layer."""
     found = []
-    for k, (cell, place) in enumerate(zip(net.layers, net.layout.layers)):
+    for k, (cell, place) in enumerate(zip(net.stack, net.layout.layers)):
         u = slice(place.first, place.first + cell.units)
         below = net.layout.layers[k - 1] if k else None
         heard = forward.y[b, slot, below.first : below.first + below.units] if k else forward.x[b, slot]
@@ -190,7 +245,7 @@ def record(net, x, chunk=1):
 
 def jacobians(cell, words, before, a, q, at_start):
     """A, B, C, phi, D of one step by autograd, from the states before (K arrays), channels and local parameters."""
-    m = words(cell.pseudo)
+    m = words(getattr(cell, "pseudo", None))
     before, a, q = ([torch.tensor(v, requires_grad=True) for v in group] for group in (before, a, q))
     kept = cell.nothing_kept(before[0].detach()) if at_start else cell.keep(m, before, q)
     s = cell.advance(m, kept, a, q)

@@ -8,6 +8,7 @@ from oracle import (
     KINDS,
     LOSSES,
     PAIRS,
+    READOUTS,
     SINGLE,
     TOLERANCE,
     TorchNetwork,
@@ -63,13 +64,14 @@ class Shared:
         return {name: empty[name] if g is None else g.numpy() for name, g in zip(self.delta, found)}
 
 
-@pytest.mark.parametrize("every", [1, 3, 7])
+@pytest.mark.parametrize("every", [1, 4, 7])
 @pytest.mark.parametrize("stack", STACKS, ids="-".join)
 def test_updates_in_mid_stream_stay_exact(stack, every):
     """The gradient with respect to one delta added to the parameters in force at every step, old and new."""
     steps = 21
-    options = dict.fromkeys(learnable(stack), True)
-    net = network(stack, density=0.5, spread=True, seed=1, **options)
+    readout = READOUTS[every % 2]
+    options = dict.fromkeys(learnable(stack, readout), True)
+    net = network(stack, density=0.5, spread=True, seed=1, readout=readout, **options)
     x, targets = sequence(net, steps), targets_for(net, "cross_entropy", (steps,))
     learner, truth, optimizer = evsim.RTRL(net), Shared(net, x), evsim.SGD(0.05)
     before, total = net.parameters(), 0.0
@@ -82,7 +84,9 @@ def test_updates_in_mid_stream_stay_exact(stack, every):
             learner.update(optimizer)
             total = 0.0
     after = net.parameters()
-    assert all(np.abs(after[name] - before[name]).max() > 1e-3 for name in truth.delta if name.startswith("layers.0"))
+    moved = {name: np.abs(after[name] - before[name]).max() for name in truth.delta if name.startswith("layers.0")}
+    assert min(moved.values()) > 0
+    assert max(moved.values()) > 1e-3
 
 
 @pytest.mark.nojit

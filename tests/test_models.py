@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 from naive import forward, loss_and_error
-from oracle import LOSSES, PAIRS, SINGLE, learnable, network, sequence, targets_for
+from oracle import LOSSES, PAIRS, READOUTS, SINGLE, learnable, network, sequence, targets_for
 
 import evsim
 from evsim.models.network import TorchNetwork, summed_loss
@@ -14,8 +14,9 @@ pytestmark = pytest.mark.nojit
 
 
 @pytest.mark.parametrize("stack", STACKS, ids="-".join)
-def test_outputs_and_events(stack):
-    net = network(stack, units=(5, 4), density=0.5, spread=True)
+@pytest.mark.parametrize("readout", READOUTS)
+def test_outputs_and_events(stack, readout):
+    net = network(stack, units=(5, 4), density=0.5, spread=True, readout=readout)
     x, events = sequence(net, 8, lead=(2,)), []
     out = TorchNetwork(net)(torch.from_numpy(x), events)
     assert out.shape == (2, 8, net.n_out)

@@ -95,7 +95,7 @@ def test_step_is_what_autograd_finds(kind, detach, surrogate):
     options = dict.fromkeys(learnable((kind,)), True)
     net = network((kind,), units=(12,), spread=True, detach_reset=detach, **options, **SURROGATES[surrogate])
     (cell,), values = net.layers, net.parameters()
-    x = 1.5 * sequence(net, 30)
+    x = 3.0 * sequence(net, 30)
     q = [values[f"layers.0.{name}"] for name in cell.local]
     (seen,), (_, steps) = forward(net, x)[1], record(net, x)
     regimes = set()
@@ -103,6 +103,8 @@ def test_step_is_what_autograd_finds(kind, detach, surrogate):
     for t, ((y, a, s), (step,)) in enumerate(zip(seen, steps)):
         wanted = jacobians(cell, TorchWords, before, a, q, t == 0)
         for name, truth in zip(("A", "B", "C", "phi", "D"), wanted):
+            if name == "A" and t == 0:
+                continue  # M is 0 then: A multiplies nothing
             np.testing.assert_allclose(getattr(step, name), truth, rtol=1e-11, atol=1e-14, err_msg=f"{name} at {t}")
         assert not step.D[~step.phi.any(1)].any()
         slope = np.any([(truth != 0) for truth in wanted[4].T], axis=0)

@@ -77,7 +77,8 @@ class AdLIF(SpikingCell):
     adaptation: what the membrane and an event feed into A. learn_rho, learn_coupling, learn_adaptation: train them.
     """
 
-    threshold: float | np.ndarray = 0.1  # inputs are scaled by 1 - beta
+    half_width: float = 0.1
+    threshold: float | np.ndarray = 0.1  # low, for inputs are scaled by 1 - beta
     tau_adapt: float | np.ndarray = 0.2
     rho: float | np.ndarray | None = None
     coupling: float | np.ndarray = 0.5

@@ -79,7 +79,7 @@ class EGRU(Cell):
     rec_channels = (0, 1, 3)
     states = ("c",)
     local = ("threshold",)
-    about = {"threshold": "what c must exceed for an event"}
+    about = {"threshold": "what c must exceed for an event, in the unit of c"}
     kept = ("s",)
     stored = 3
     bias = {"z": 1.0}

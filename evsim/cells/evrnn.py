@@ -67,7 +67,7 @@ class EvRNN(Cell):
     rec_channels = (0,)
     states = ("v",)
     local = ("threshold",)
-    about = {"threshold": "what v must exceed for an event"}
+    about = {"threshold": "what v must exceed for an event, in the unit of v"}
     kept = ()
     stored = 0
     memory = False

@@ -20,7 +20,10 @@ class RTRL(Learner):
     kind = "rtrl"
     exact = True
     memory_claim = "O(n P), whatever the sequence's length"
-    cost_claim = "density * phi-rate * n^2 * P, and n P for units with memory; EvRNN: times phi-rate once more"
+    cost_claim = (
+        "K * density * phi-rate * n^2 * P for K states, and n P for each entry of A that is not 0; times phi-rate once "
+        "more for units without memory"
+    )
 
     def __init__(self, net, loss="cross_entropy", block=1, streams=1, threads=1):
         if check_count("block", block) != 1:
