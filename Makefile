@@ -8,7 +8,6 @@ PIP    := $(BIN)/python -m pip install --quiet -c constraints.txt
 PINNED := pyproject.toml setup.cfg constraints.txt
 
 DEMO   := $(BIN)/python -m evsim train digits --seeds 0,1,2 --out runs/demo --force
-BENCH  := $(BIN)/python examples/bench_learn.py
 # One thread each, and kernels compiled afresh: numba does not see a change in a kernel's callee in another file.
 PINS   := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1 NUMBA_NUM_THREADS=1 \
           NUMBA_CACHE_DIR=$(CURDIR)/.numba-cache
@@ -46,8 +45,9 @@ lint: $(VENV)/.full  ## ruff and pyright
 	$(BIN)/ruff check .
 	$(BIN)/pyright --pythonpath $(BIN)/python
 
-bench: $(VENV)/.core  ## time the learner
-	$(BENCH)
+bench: $(VENV)/.core  ## time the learner, and a stack against its blocks
+	$(PINS) $(BIN)/python examples/bench_learn.py
+	$(PINS) $(BIN)/python examples/bench_stack.py
 
 docs: $(VENV)/.core  ## write docs/cells.md anew, the page about cells
 	$(BIN)/python -m evsim.describe --out docs/cells.md

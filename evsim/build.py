@@ -12,7 +12,7 @@ from evsim import optim, schedule
 from evsim.arraytask import ArrayTask
 from evsim.check import check_choice, check_count
 from evsim.network import Network
-from evsim.readout import Readout
+from evsim.readout import READOUTS
 from evsim.registry import lookup
 from evsim.runfolder import MARK, read_toml
 from evsim.task import Task
@@ -22,18 +22,20 @@ _REAL, _WHOLE, _WORD = (int, float), (int,), (str,)
 KINDS: dict[str, tuple[type, ...]] = {
     "task": _WORD, "data": _WORD, "layout": _WORD, "loss": _WORD,
     "cell": _WORD, "units": _WHOLE, "layers": _WHOLE, "density": _REAL, "density_in": _REAL, "half_width": _REAL,
-    "dtype": _WORD, "learner": _WORD, "block": _WHOLE, "streams": _WHOLE, "threads": _WHOLE, "update": (str, int),
+    "threshold": _REAL, "reset": _WORD, "tau": _REAL, "readout": _WORD, "dtype": _WORD,
+    "learner": _WORD, "block": _WHOLE, "streams": _WHOLE, "threads": _WHOLE, "update": (str, int),
     "optimizer": _WORD, "lr": _REAL, "schedule": _WORD, "warmup": _WHOLE,
     "weight_decay": _REAL, "momentum": _REAL, "clip": _REAL,
     "epochs": _WHOLE, "seed": _WHOLE, "seeds": (list,),
 }  # fmt: skip
 BASE: dict[str, Any] = {
-    "cell": "egru", "units": 64, "layers": 1, "density": 1.0, "density_in": 1.0, "dtype": "float32",
+    "cell": "egru", "units": 64, "layers": 1, "density": 1.0, "density_in": 1.0, "readout": "linear",
+    "dtype": "float32",
     "learner": "rtrl", "streams": 1, "threads": 1, "update": "sequence",
     "optimizer": "adam", "lr": 1e-3, "schedule": "constant", "epochs": 10, "seed": 0,
 }  # fmt: skip
 TASK_OPTIONS = ("layout",)
-CELL_OPTIONS = ("units", "density", "density_in", "half_width")
+CELL_OPTIONS = ("units", "density", "density_in", "half_width", "threshold", "reset", "tau")
 LEARNER_OPTIONS = ("block", "streams", "threads")
 RECORD = (MARK, "data_digest")  # what a run folder notes beside the settings
 _ONE_OF = (("task", "data"), ("seed", "seeds"))
@@ -79,7 +81,8 @@ def resolve(chosen: dict[str, Any]) -> tuple[dict[str, Any], Task]:
     """All settings, the task's defaults and ours where nothing was chosen, and the task."""
     task = build_task(chosen)
     settings = {**BASE, **task.defaults, **chosen}
-    for name, needs, value in (("weight_decay", "optimizer", "adam"), ("warmup", "schedule", "cosine")):
+    partners = ("weight_decay", "optimizer", "adam"), ("warmup", "schedule", "cosine")
+    for name, needs, value in (*partners, ("half_width", "cell", task.defaults.get("cell"))):
         if settings[needs] != value and name not in chosen:
             settings.pop(name, None)  # a default of the task's that goes with another default
     for name in task.options:
@@ -124,8 +127,11 @@ def build_network(settings: dict[str, Any], task: Task) -> Network:
     """`layers` layers of one kind of cell between the task's inputs and outputs."""
     cell = lookup("cell", settings["cell"])
     options = {name: settings[name] for name in CELL_OPTIONS if name in settings}
+    for option in options.keys() - inspect.signature(cell).parameters.keys():
+        raise ValueError(f"cell {settings['cell']!r} has no option {option!r}: leave it out or choose another cell")
     layers = [cell(**options) for _ in range(settings["layers"])]
-    return Network(task.n_in, layers, Readout(task.n_out), seed=settings["seed"], dtype=settings["dtype"])
+    readout = READOUTS[check_choice("readout", settings["readout"], READOUTS)](task.n_out)
+    return Network(task.n_in, layers, readout, seed=settings["seed"], dtype=settings["dtype"])
 
 
 def build_learner(settings: dict[str, Any], net: Network, loss: str):

@@ -102,6 +102,10 @@ def train(
     density: Annotated[float | None, _Option(help="Fraction of recurrent weights that exist.")] = None,
     density_in: Annotated[float | None, _Option(help="Fraction of input weights that exist.")] = None,
     half_width: Annotated[float | None, _Option(help="Half the width of the pseudo-derivative.")] = None,
+    threshold: Annotated[float | None, _Option(help="What a unit's state must exceed for an event.")] = None,
+    reset: Annotated[str | None, _Option(help="Of spiking cells after an event: subtract or zero.")] = None,
+    tau: Annotated[float | None, _Option(help="Time constant of spiking cells, s; a step is 0.001.")] = None,
+    readout: Annotated[str | None, _Option(help="linear, or leaky: outputs that remember.")] = None,
     dtype: Annotated[str | None, _Option(help="float32 or float64.")] = None,
     learner: Annotated[str | None, _Option(help="As in 'evsim list learners'.")] = None,
     block: Annotated[int | None, _Option(help="Steps between two advances of the influence matrix.")] = None,
@@ -122,7 +126,8 @@ def train(
     """Train a network, on a TASK or on your own arrays, into a run folder; what is not given, the task decides."""
     given = {
         "task": task, "data": data, "layout": layout, "loss": loss, "cell": cell, "units": units, "layers": layers,
-        "density": density, "density_in": density_in, "half_width": half_width, "dtype": dtype, "learner": learner,
+        "density": density, "density_in": density_in, "half_width": half_width,
+        "threshold": threshold, "reset": reset, "tau": tau, "readout": readout, "dtype": dtype, "learner": learner,
         "block": block, "streams": streams, "threads": threads, "update": update, "optimizer": optimizer, "lr": lr,
         "schedule": schedule, "warmup": warmup, "weight_decay": weight_decay, "momentum": momentum,
         "clip": clip, "epochs": epochs, "seed": seed, "seeds": seeds,

@@ -81,8 +81,8 @@ class LeakyReadout(Layer):
     """out_t = kappa * out_{t-1} + weight @ y_t + bias, at every step, from out = 0.
 
     units: number of outputs. kappa: decay in one step, number or (units,), at least 0 and below 1. learn_kappa: train
-    it. Outputs remember, so each has a row in the influence matrix, over the columns of all layers and its own: exact, at
-    that price.
+    it. Outputs remember, so each has a row in the influence matrix, over the columns of all layers and its own: exact,
+    at that price.
     """
 
     kappa: float | np.ndarray = 0.9

@@ -8,16 +8,20 @@ from pathlib import Path
 
 import pytest
 
+import evsim
+
 ROOT = Path(__file__).resolve().parent.parent
 SMALL = {
     "first_run.py": ("--epochs", "1", "--units", "8", "--threads", "1", "--out", "picture.png"),
     "rtrl_equals_bptt.py": ("--steps", "9"),
     "bench_learn.py": ("--quick",),
+    "bench_stack.py": ("--quick",),
 }
 SAYS = {
     "first_run.py": "test accuracy",
     "rtrl_equals_bptt.py": "layers.1.threshold",
     "bench_learn.py": "with a target",
+    "bench_stack.py": "cubalif",
 }
 
 
@@ -33,13 +37,34 @@ def test_an_example_runs_and_is_short(path, tmp_path):
         assert (tmp_path / "picture.png").read_bytes().startswith(b"\x89PNG")
 
 
+def readme():
+    """The pieces of Python in the README."""
+    return re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+
+
 def test_the_first_lines_of_the_readme_run():
-    (code, *_) = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    code = readme()[0]
     shortened = code.replace("1000", "20")
     names = {}
     exec(shortened, names)
     assert names["out"].shape == (10,)
     assert names["learner"].ops["steps"] == 20
+
+
+def test_the_networks_of_the_readme_can_be_built():
+    names = {"evsim": evsim}
+    exec(readme()[2], names)
+    assert [layer.kind for layer in names["net"].layers] == ["alif", "lif"]
+    assert names["net"].parameters()["layers.1.beta"].shape == (32,)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # norse, as it is imported
+def test_the_readme_takes_networks_from_elsewhere():
+    for name in ("torch", "norse.torch", "snntorch"):
+        pytest.importorskip(name)
+    names = {name: sys.modules[name] for name in ("torch", "norse", "snntorch")}
+    exec(readme()[3], names)
+    assert (names["net"].n_in, names["net"].n_out) == (32, 10)
 
 
 def environment():
