@@ -33,7 +33,11 @@ class Cell(Layer):
         check_density("density_in", self.density_in)
         object.__setattr__(self, "mask_rec", check_mask("mask_rec", self.mask_rec, (self.units, self.units)))
         if self.mask_in is not None:
-            sources = np.shape(self.mask_in)[-1:] or (1,)
+            sources = np.shape(self.mask_in)[-1:]
+            if np.ndim(self.mask_in) < 2:
+                given = np.shape(self.mask_in)
+                raise ValueError(f"mask_in has shape {given}: pass one row for each of the {self.units} units, one "
+                                 "column for each source")
             object.__setattr__(self, "mask_in", check_mask("mask_in", self.mask_in, (self.units, *sources)))
         _ = self.pseudo  # what is wrong shows now
 

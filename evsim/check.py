@@ -19,7 +19,7 @@ def named(where):
 
 def check_choice(name, value, choices):
     """Return `value` if it is one of `choices`; ValueError names the nearest otherwise."""
-    if value in list(choices):
+    if getattr(value, "__hash__", None) and value in list(choices):  # arrays have no single truth
         return value
     near = difflib.get_close_matches(str(value), [str(c) for c in choices], 1)
     hint = f"; did you mean {near[0]!r}?" if near else ""
@@ -85,9 +85,17 @@ def check_dtype(dtype):
     raise ValueError(f'dtype={dtype!r} is not supported: give "float32" or "float64"')
 
 
+def as_array(name, value):
+    """Return `value` as a numpy array; ValueError for lists of lists of several lengths."""
+    try:
+        return np.asarray(value)
+    except ValueError:
+        raise ValueError(f"{name}={value!r} is not usable: its parts differ in length") from None
+
+
 def per_unit(name, value, units):
     """Return a float64 array (units,) of finite values from a number or an array of that shape."""
-    array = np.asarray(value)
+    array = as_array(name, value)
     if array.dtype.kind not in "iuf" or array.shape not in ((), (units,)) or not np.isfinite(array).all():
         raise ValueError(f"{name}={value!r} is not usable: give one finite number, or {units} of them, one per unit")
     return np.broadcast_to(array.astype(np.float64), (units,)).copy()

@@ -11,7 +11,7 @@ from evsim import optim
 from evsim.files import DAMAGE, replacing
 from evsim.network import Network
 from evsim.readout import READOUTS
-from evsim.registry import lookup
+from evsim.registry import lookup, names
 
 VERSION = 1
 
@@ -30,9 +30,17 @@ def save(path, net, learner=None, optimizer=None, extra=None):
     """Write net, learner (state and influence), optimizer and `extra` to `path`, beside it first and then renamed.
 
     extra: dict of arrays and of what JSON can hold. An existing file is replaced only once the new one is complete.
-    Raises ValueError for an optimizer whose learning-rate schedule is a function of your own.
+    Raises ValueError for an optimizer whose learning-rate schedule is a function of your own, and for a layer whose
+    class is not what its kind stands for in the registry.
     """
     path = Path(path)
+    for k, cell in enumerate(net.layers):
+        if cell.kind not in names("cell") or lookup("cell", cell.kind) is not type(cell):
+            made = f"{type(cell).__module__}:{type(cell).__name__}"
+            raise ValueError(
+                f"layers.{k} is of kind {cell.kind!r}, which does not stand for {made}: give the class a kind of its "
+                f'own and call evsim.register("cell", kind, "{made}")'
+            )
     extra = extra or {}
     arrays = {f"extra/{k}": v for k, v in extra.items() if isinstance(v, np.ndarray)}
     header: dict[str, Any] = {

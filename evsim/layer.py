@@ -21,7 +21,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from evsim.check import check_count, named, per_unit
+from evsim.check import as_array, check_count, named, per_unit
 
 # The largest decay below 1 that both precisions hold.
 TOP_DECAY = 1.0 - 2.0**-24
@@ -54,8 +54,8 @@ class Layer:
                 value = getattr(self, field.name)
                 if isinstance(value, np.generic):  # numpy's numbers become Python's, so that they can be written down
                     value = value.item()
-                elif isinstance(value, np.ndarray):
-                    value = value.copy()
+                elif isinstance(value, np.ndarray | list | tuple):
+                    value = as_array(field.name, value).copy()
                     value.setflags(write=False)
                 if isinstance(field.default, bool) and not isinstance(value, bool):
                     raise ValueError(f"{field.name}={value!r} is not usable: give True or False")
@@ -75,8 +75,9 @@ class Layer:
     def initial_local(self, name, dt=None):
         """Initial values (n,) of one local parameter, float64. dt: seconds per step; None: where it does not matter."""
         given, constant = getattr(self, name), self.decays.get(name)
-        values = per_unit(name, given, self.units) if given is not None else self._from_time(name, constant, dt)
-        if given is not None and constant:
+        timed = given is None and constant
+        values = self._from_time(name, constant, dt) if timed else per_unit(name, given, self.units)
+        if constant and not timed:
             default = next(f.default for f in fields(self) if f.name == constant)
             if np.any(getattr(self, constant) != default):
                 raise ValueError(f"{constant} and {name} were both given: leave one of them out")

@@ -159,8 +159,18 @@ class Network:
         values["readout.bias"] = np.zeros(self.n_out)
         for cell, place in zip(self.stack, self.layout.layers, strict=True):
             with named(_whose(place, cell)):
-                values |= {place.names[name]: cell.initial_local(name, self.dt) for name in cell.local}
+                values |= {place.names[name]: self._initial(cell, name) for name in cell.local}
         self.load_parameters(values)
+
+    def _initial(self, cell, name):
+        """A layer's local parameter at the start, which must be usable in the network's precision too."""
+        exact = cell.initial_local(name, self.dt)
+        try:
+            cell.check_local(name, exact.astype(self.dtype))
+        except ValueError as error:
+            told = " to ".join(dict.fromkeys((f"{exact.min():.12g}", f"{exact.max():.12g}")))
+            raise ValueError(f'{error}; it is {told} rounded to {self.dtype}: change it, or pass "float64"') from None
+        return exact
 
     def _check_locals(self, theta):
         for cell, place in zip(self.stack, self.layout.layers, strict=True):

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 
 TILE_BYTES = (2048, 1024, 512, 256, 128)  # of a tile's row: long rows vectorise well and are few
-SMALL = 2**20  # bytes of M below which empty columns do not matter
+SMALL = 2**17  # bytes of M below which empty columns do not matter
+LINE = 64  # bytes: rows of M begin with a cache line
 SPARE = 1.25  # how much larger than its entries M may be
 
 
@@ -99,6 +100,8 @@ def build_tiles(net, width):
     which = np.array([key[0] for key, _, _ in tiles])
     home = np.array([key[1] for key, _, _ in tiles])
     columns = np.array([c for _, _, c in tiles])
+    line = LINE // net.dtype.itemsize
+    width = int(-(-columns.max() // line) * line)
     rows, members = set_rows[which], np.diff(set_ptr)[which]
     at = np.array([a for _, a, _ in tiles])
     table = np.stack([which, at, columns, np.cumsum(rows) - rows, np.cumsum(members) - members, home], 1)

@@ -115,3 +115,20 @@ def test_training_that_cannot_be_is_refused_before_it_begins(rng):
 @pytest.fixture
 def rng():
     return np.random.default_rng(5)
+
+
+def test_a_layer_that_could_not_be_found_again_is_not_saved(tmp_path):
+    class Mine(evsim.LIF):
+        pass
+
+    class Unknown(evsim.LIF):
+        kind = "mine"
+
+    for cell, sentence in (
+        (Mine(4), "layers.0 is of kind 'lif', which does not stand for test_copies:Mine: give the class"),
+        (Unknown(4), "layers.0 is of kind 'mine', which does not stand for test_copies:Unknown"),
+    ):
+        net = evsim.Network(3, [cell], evsim.Readout(2))
+        with pytest.raises(ValueError, match=sentence):
+            evsim.save(tmp_path / "file", net)
+    assert not list(tmp_path.iterdir())

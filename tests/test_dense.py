@@ -14,6 +14,7 @@ from oracle import (
     network,
     one_step,
     sequence,
+    speaking,
     targets_for,
     worst,
 )
@@ -87,14 +88,15 @@ def compare(net, steps=12, loss="mse"):
 def test_influence_is_that_of_the_dense_recursion(stack):
     for density, readout in zip((1.0, 0.3), READOUTS):
         options = dict(dict.fromkeys(learnable(stack, readout), True), readout=readout)
-        compare(network(stack, units=(8, 6, 5), density=density, density_in=density, spread=True, **options))
+        options = dict(options, units=(8, 6, 5), density=density, density_in=density, spread=True)
+        compare(speaking(stack, 12, **options))
 
 
 @pytest.mark.parametrize("masks", MASKS)
 @pytest.mark.parametrize("stack", [*SINGLE, *TRIPLES], ids="-".join)
 def test_influence_under_unusual_masks(stack, masks):
     options = dict(dict.fromkeys(learnable(stack), True), density=0.5, density_in=0.6, first=MASKS[masks])
-    net = network(stack, units=(8, 6, 5), spread=True, **options)
+    net = speaking(stack, 12, units=(8, 6, 5), spread=True, **options)
     learner = compare(net)
     found = learner.structure().toarray()
     np.testing.assert_array_equal(found, reach(net))

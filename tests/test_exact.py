@@ -19,6 +19,7 @@ from oracle import (
     keeps,
     learnable,
     network,
+    pick,
     sequence,
     targets_for,
     worst,
@@ -63,7 +64,8 @@ def net_of(stack, density, surrogate, readout, detach, learn, spread, seed=0, tu
 def subset():
     """Cases such that each stack meets every density at T = 17, every length, and every value of all other factors."""
     found = []
-    for s, stack in enumerate(STACKS):
+    for stack in STACKS:
+        s = pick(range(12), *stack)
         plan = [(17, density) for density in FACTORS["density"]]
         plan += [(steps, FACTORS["density"][(i + s) % 3]) for i, steps in enumerate((1, 2, 60, 300))]
         for j, (steps, density) in enumerate(plan):
@@ -87,16 +89,16 @@ def name_of(case):
     return "-".join([*case["stack"], *picks, *marks])
 
 
-def assert_alive(truth, keep, density=1.0):
-    """The reference itself says something: a test of zeros proves nothing.
+def is_alive(truth, keep, density=1.0):
+    """Whether the reference itself says something: a test of zeros proves nothing.
 
     A handful of recurrent weights may be silent: in a short sequence few units speak, and then are heard.
     """
-    assert truth["readout.bias"].any()
-    if keep.sum() >= 5:
-        dead = [name for name, g in truth.items() if not g.any()]
-        few = density < 0.2 or len(keep) < 60
-        assert not dead or (few and all(name.endswith("weight_rec") for name in dead)), dead
+    dead = [name for name, g in truth.items() if not g.any()]
+    few = density < 0.2 or len(keep) < 60
+    return "readout.bias" not in dead and (
+        keep.sum() < 5 or not dead or (few and all(name.endswith("weight_rec") for name in dead))
+    )
 
 
 # Toys
@@ -227,11 +229,16 @@ def test_the_subset_covers():
 def test_gradients_equal_backpropagation(case):
     steps, loss = case["steps"], case["loss"]
     picks = {name: case[name] for name in case if name not in ("steps", "loss", "keep")}
-    net = net_of(**picks, seed=steps, turn=SUBSET.index(case))
-    x, targets, keep = sequence(net, steps), targets_for(net, loss, (steps,)), keeps(steps)[case["keep"]]
-    unrolled = Unrolled(net, x)
-    truth = unrolled.gradients(loss, targets, keep)
-    assert_alive(truth, keep, case["density"])
+    turn = pick(range(60), name_of(case))
+    for seed in range(steps, steps + 10):  # the first network that has something to say
+        net = net_of(**picks, seed=seed, turn=turn)
+        x, targets, keep = sequence(net, steps), targets_for(net, loss, (steps,)), keeps(steps)[case["keep"]]
+        unrolled = Unrolled(net, x)
+        truth = unrolled.gradients(loss, targets, keep)
+        if is_alive(truth, keep, case["density"]):
+            break
+    else:
+        raise AssertionError("no network of these says anything")
     for feed in FEEDS:
         learner = evsim.RTRL(net, loss=loss)
         out = feed(learner, x, targets, keep)
@@ -294,30 +301,31 @@ def test_every_case(stack, density, surrogate, readout, detach, learn):
 
 @pytest.mark.parametrize("stack", STACKS, ids="-".join)
 def test_single_precision_on_the_same_events(stack):
-    """Against autograd in single precision; a sequence in which rounding flips an event is counted, not compared.
+    """Against double precision: within 1e-4, or ten times what autograd's own rounding makes in single precision.
 
-    Where autograd's own rounding is more than the tolerance, autograd in double precision decides.
+    A sequence in which rounding flips an event is counted, not compared.
     """
-    same, tried, unsure = 0, 0, 0
+    same, tried, close, compared = 0, 0, 0, 0
     for seed, steps, surrogate in product(range(3), (2, 17, 60), ("triangle", "superspike")):
         options = dict(SURROGATES[surrogate], density=0.3, seed=seed)
         net, double = (network(stack, dtype=dtype, **options) for dtype in ("float32", "float64"))
         double.load_parameters(net.parameters())
         x, targets, keep = sequence(net, steps), targets_for(net, "cross_entropy", (steps,)), np.ones(steps, bool)
-        single, learner = Unrolled(net, x), evsim.RTRL(net)
+        single, arbiter, learner = Unrolled(net, x), Unrolled(double, x.astype(np.float64)), evsim.RTRL(net)
         learner.run(x, targets)
+        ours = learner.gradients()
         assert learner.gradient().dtype == np.float32
         _, events = net.run(x, record_events=True)
         tried += 1
-        if np.array_equal(np.concatenate(events, 1) != 0, single.pattern()):
+        spoken = np.concatenate(events, 1) != 0
+        if np.array_equal(spoken, single.pattern()) and np.array_equal(spoken, arbiter.pattern()):
             same += 1
-            truth = single.gradients("cross_entropy", targets, keep)
-            exact = Unrolled(double, x.astype(np.float64)).gradients("cross_entropy", targets, keep)
-            for name in truth:
-                if worst({name: truth[name]}, {name: exact[name]}) > 1e-4:
-                    unsure += 1
-                    truth[name] = exact[name]
-            assert worst(learner.gradients(), truth) <= 1e-4
+            theirs, exact = (u.gradients("cross_entropy", targets, keep) for u in (single, arbiter))
+            for name in exact:
+                error, known = (worst({name: g[name]}, {name: exact[name]}) for g in (ours, theirs))
+                assert error <= max(1e-4, 10 * known), (seed, steps, surrogate, name)
+                close += error <= 1e-4
+                compared += 1
     assert tried == 18
-    assert same >= 16
-    assert unsure <= 2
+    assert same >= 15
+    assert close >= 0.95 * compared

@@ -93,6 +93,15 @@ BAD = {
     "kappa of another size": (lambda: LeakyReadout(3, kappa=[0.5]), "LeakyReadout layer: kappa=.* or 3 of them"),
     "threshold 0": (lambda: LIF(3, threshold=0), "LIF layer: threshold=0 is not usable: a threshold must be above 0"),
     "threshold negative": (lambda: ALIF(2, threshold=[1.0, -2.0]), "ALIF layer: threshold=-2 is not usable"),
+    "nothing": (lambda: ALIF(3, adaptation=None), "ALIF layer: adaptation=None is not usable: give one finite number"),
+    "nothing leaks": (lambda: LeakyReadout(3, kappa=None), "LeakyReadout layer: kappa=None is not usable"),
+    "no threshold": (lambda: LIF(3, threshold=None), "LIF layer: threshold=None is not usable"),
+    "ragged": (lambda: LIF(3, tau=[[1], [1, 2], 3]), "LIF layer: tau=.* is not usable: its parts differ in length"),
+    "many resets": (lambda: LIF(2, reset=np.array(["zero", "zero"])), "LIF layer: reset=array.* is unknown: choose"),
+    "mask of a row": (lambda: LIF(4, mask_in=np.ones(4, bool)), r"LIF layer: mask_in has shape \(4,\): pass one row"),
+    "rounded": (stacked(lambda: LIF(3, tau=1e5)), r"layers.1 \(LIF\): beta=1 is not usable: .*it is 0.99999999 "
+                "rounded to float32: change it, or pass \"float64\""),
+    "too small": (stacked(lambda: LIF(3, threshold=1e-50)), "threshold=0 is not usable: .*it is 1e-50 rounded to"),
     "reset": (lambda: LIF(3, reset="subtrakt"), "LIF layer: reset='subtrakt' is unknown: .*did you mean 'subtract'"),
     "learn": (lambda: LIF(3, learn_beta=1), "LIF layer: learn_beta=1 is not usable: give True or False"),
     "mask type": (lambda: LIF(3, mask_rec=np.ones((3, 3), int)), "LIF layer: mask_rec has dtype int64: give a boolean"),
@@ -100,6 +109,13 @@ BAD = {
     "sizes": (stacked(lambda: LIF(3, mask_in=np.ones((3, 4), bool))), r"mask_in of layer 1 has shape \(3, 4\), but the "
               r"layer hears 5 sources: .* of shape \(3, 5\)"),
 }  # fmt: skip
+
+
+def test_a_specification_keeps_its_own_values():
+    taus = [0.01, 0.02]
+    cell = LIF(2, tau=taus)
+    taus[0] = 0.5
+    np.testing.assert_array_equal(cell.tau, [0.01, 0.02])
 
 
 @pytest.mark.parametrize("reason", BAD)

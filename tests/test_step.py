@@ -153,7 +153,7 @@ def test_autograd_of_the_smooth_twin_is_what_differences_find(kind, surrogate):
 def test_differences_of_the_smooth_twin_through_time(stack, surrogate, monkeypatch):
     """A whole sequence: autograd through the oracle's own unrolling, against differences of the numpy equations."""
     net = network(stack, units=(5, 4), density=0.6, spread=True, **SURROGATES[surrogate])
-    x, weights = sequence(net, 6), np.random.default_rng(3).standard_normal((6, net.n_out))
+    x, weights = sequence(net, 12), np.random.default_rng(3).standard_normal((12, net.n_out))
     monkeypatch.setattr("evsim.models.network.TorchWords", SmoothTorch)
     model = TorchNetwork(net)
     for p in model.parameters():

@@ -30,6 +30,15 @@ def test_influence_holds_little_more_than_its_entries(name):
     assert learner.memory["influence"] <= max(SMALL, 1.5 * 4 * entries)
 
 
+@pytest.mark.parametrize("mask", [np.tri(32, k=-1, dtype=bool), np.eye(32, dtype=bool), np.zeros((32, 32), bool)])
+def test_rows_are_no_longer_than_the_longest_tile(mask):
+    """What pads a small M: less than a cache line to each row, and what shorter tiles leave."""
+    learner = evsim.RTRL(evsim.Network(4, [evsim.LIF(32, mask_rec=mask)], evsim.Readout(2)), streams=32)
+    tiles = learner._tiles
+    assert tiles.width - tiles.tile[:, 2].max() < 16
+    assert learner.memory["influence"] <= 32 * 4 * tiles.rows * (learner.net.layout.width.max() + 15)
+
+
 def test_width_only_cuts_the_columns_differently():
     net = evsim.Network(5, [evsim.EGRU(20, density=0.2), evsim.EvRNN(9)], evsim.Readout(2), dtype="float64")
     for size in TILE_BYTES:
