@@ -42,6 +42,7 @@ below it; density the fraction of recurrent weights that exist; phi the fraction
 which each run counts. A unit with K states has K rows of P numbers, and its K x K matrix `A` costs `n * P` for each
 entry that can differ from 0. A layer upon another also takes `K * density_in * phi(below) * n * m * P(below)`, times
 its own phi(t) if its units have no memory. Masks under which not every unit reaches every other make all of it less.
+Rows are stored in tiles and padded to whole cache lines; `learner.memory` tells the bytes before the first step.
 
 {options}"""
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 TILE_BYTES = (2048, 1024, 512, 256, 128)  # of a tile's row: long rows vectorise well and are few
-SMALL = 2**17  # bytes of M below which empty columns do not matter
+SMALL = 2**20  # bytes of M below which empty columns do not matter
 LINE = 64  # bytes: rows of M begin with a cache line
 SPARE = 1.25  # how much larger than its entries M may be
 
