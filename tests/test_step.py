@@ -43,14 +43,16 @@ class SmoothTorch(TorchWords):
 @pytest.mark.parametrize("given", INPUTS)
 @pytest.mark.parametrize("stack", SINGLE + PAIRS, ids="-".join)
 def test_outputs_are_those_of_the_equations(stack, given):
-    for density, detach in ((1.0, False), (0.3, True)):
-        net = network(stack, density=density, density_in=density, detach_reset=detach, spread=True)
+    for density, detach, readout in ((1.0, False, "linear"), (0.3, True, "leaky")):
+        options = dict(density=density, density_in=density, detach_reset=detach, readout=readout)
+        net = network(stack, spread=True, **options)
         x = INPUTS[given](sequence(net, 40))
         wanted, seen = forward(net, x)
         out, events = net.run(x, record_events=True)
         np.testing.assert_allclose(out, wanted, rtol=1e-12, atol=1e-13)
         recorded, steps = record(net, x, chunk=7)
         np.testing.assert_array_equal(recorded, out)
+        assert len(seen) == len(stack) + (readout == "leaky")
         for k in range(len(stack)):
             ys = np.array([y for y, _, _ in seen[k]])
             np.testing.assert_allclose(events[k], ys, rtol=1e-12, atol=1e-13)
@@ -92,15 +94,25 @@ def test_single_precision_outputs_on_the_same_events(stack):
 @pytest.mark.parametrize("surrogate", SURROGATES)
 @pytest.mark.parametrize(("kind", "detach"), DETACH)
 def test_step_is_what_autograd_finds(kind, detach, surrogate):
-    options = dict.fromkeys(learnable((kind,)), True)
-    net = network((kind,), units=(12,), spread=True, detach_reset=detach, **options, **SURROGATES[surrogate])
-    (cell,), values = net.layers, net.parameters()
+    options = dict.fromkeys(learnable((kind,), "leaky"), True)
+    options |= dict(spread=True, detach_reset=detach, readout="leaky", **SURROGATES[surrogate])
+    net = network((kind,), units=(12,), **options)
     x = 3.0 * sequence(net, 30)
-    q = [values[f"layers.0.{name}"] for name in cell.local]
-    (seen,), (_, steps) = forward(net, x)[1], record(net, x)
+    regimes, readout = (compare_steps(net, k, x) for k in (0, 1))
+    inside = {(False, True), (True, True)}
+    assert regimes == (inside if surrogate == "superspike" else inside | {(False, False), (True, False)})
+    assert {slope for _, slope in readout} == {False}  # no events
+
+
+def compare_steps(net, k, x):
+    """Layer k's Steps against autograd: which combinations (event or not, slope or not) were there."""
+    cell, values = net.stack[k], net.parameters()
+    q = [values[net.layout.layers[k].names[name]] for name in cell.local]
+    seen, (_, steps) = forward(net, x)[1][k], record(net, x)
     regimes = set()
     before = [np.zeros(cell.units) for _ in cell.states]
-    for t, ((y, a, s), (step,)) in enumerate(zip(seen, steps)):
+    for t, ((y, a, s), layers) in enumerate(zip(seen, steps)):
+        step = layers[k]
         wanted = jacobians(cell, TorchWords, before, a, q, t == 0)
         for name, truth in zip(("A", "B", "C", "phi", "D"), wanted):
             if name == "A" and t == 0:
@@ -110,8 +122,7 @@ def test_step_is_what_autograd_finds(kind, detach, surrogate):
         slope = np.any([(truth != 0) for truth in wanted[4].T], axis=0)
         regimes |= set(zip((y != 0).tolist(), slope.tolist()))
         before = list(s)
-    inside = {(False, True), (True, True)}
-    assert regimes == (inside if surrogate == "superspike" else inside | {(False, False), (True, False)})
+    return regimes
 
 
 @pytest.mark.parametrize("surrogate", SURROGATES)
