@@ -299,33 +299,43 @@ def test_every_case(stack, density, surrogate, readout, detach, learn):
 
 # In single precision
 
+def moves(net, x, loss, targets, keep):
+    """By how much the gradient moves, relatively, when every parameter is off by one rounding to single precision."""
+    rng, exact, found = np.random.default_rng(0), Unrolled(net, x).gradients(loss, targets, keep), 0.0
+    parameters = net.parameters()
+    for _ in range(3):
+        net.load_parameters({
+            name: value * (1 + 2.0**-24 * rng.standard_normal(value.shape)) for name, value in parameters.items()
+        })  # fmt: skip
+        found = max(found, worst(Unrolled(net, x).gradients(loss, targets, keep), exact))
+    net.load_parameters(parameters)
+    return found
+
+
 @pytest.mark.parametrize("stack", STACKS, ids="-".join)
 def test_single_precision_on_the_same_events(stack):
-    """Against double precision: within 1e-4, or ten times what autograd's own rounding makes in single precision.
+    """Against autograd in double precision; a sequence in which rounding flips an event is counted, not compared.
 
-    A sequence in which rounding flips an event is counted, not compared.
+    Where the gradient itself moves by over 1e-3 at a rounding of the parameters, it need be no nearer than that.
     """
-    same, tried, close, compared = 0, 0, 0, 0
+    same, tried, unsure = 0, 0, 0
     for seed, steps, surrogate in product(range(3), (2, 17, 60), ("triangle", "superspike")):
         options = dict(SURROGATES[surrogate], density=0.3, seed=seed)
         net, double = (network(stack, dtype=dtype, **options) for dtype in ("float32", "float64"))
         double.load_parameters(net.parameters())
         x, targets, keep = sequence(net, steps), targets_for(net, "cross_entropy", (steps,)), np.ones(steps, bool)
-        single, arbiter, learner = Unrolled(net, x), Unrolled(double, x.astype(np.float64)), evsim.RTRL(net)
+        arbiter, learner = Unrolled(double, x.astype(np.float64)), evsim.RTRL(net)
         learner.run(x, targets)
-        ours = learner.gradients()
         assert learner.gradient().dtype == np.float32
         _, events = net.run(x, record_events=True)
         tried += 1
-        spoken = np.concatenate(events, 1) != 0
-        if np.array_equal(spoken, single.pattern()) and np.array_equal(spoken, arbiter.pattern()):
+        if np.array_equal(np.concatenate(events, 1) != 0, arbiter.pattern()):
             same += 1
-            theirs, exact = (u.gradients("cross_entropy", targets, keep) for u in (single, arbiter))
-            for name in exact:
-                error, known = (worst({name: g[name]}, {name: exact[name]}) for g in (ours, theirs))
-                assert error <= max(1e-4, 10 * known), (seed, steps, surrogate, name)
-                close += error <= 1e-4
-                compared += 1
+            error = worst(learner.gradients(), arbiter.gradients("cross_entropy", targets, keep))
+            if error > 1e-4:
+                unsure += 1
+                known = moves(double, x.astype(np.float64), "cross_entropy", targets, keep)
+                assert known > 1e-3 and error <= known, (seed, steps, surrogate)
     assert tried == 18
-    assert same >= 15
-    assert close >= 0.95 * compared
+    assert same >= 16
+    assert unsure <= 1
