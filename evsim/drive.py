@@ -43,11 +43,12 @@ def listen(
 
 
 @jit
-def carry_over(b, last, first, n, y, phi, D):
-    """Move what stream b's units first..first+n-1 showed at the last step of the previous call to slot 0."""
-    for u in range(first, first + n):
-        y[b, 0, u] = y[b, last, u]
-        for k in range(phi.shape[3]):
-            phi[b, 0, u, k] = phi[b, last, u, k]
-        for q in range(D.shape[3]):
-            D[b, 0, u, q] = D[b, last, u, q]
+def carry_over(lo, hi, last, y, phi, D):
+    """Move what the units of streams lo..hi-1 showed in slot `last` to slot 0."""
+    for b in range(lo, hi):
+        for u in range(y.shape[2]):
+            y[b, 0, u] = y[b, last, u]
+            for k in range(phi.shape[3]):
+                phi[b, 0, u, k] = phi[b, last, u, k]
+            for q in range(D.shape[3]):
+                D[b, 0, u, q] = D[b, last, u, q]

@@ -67,16 +67,8 @@ def _batches(net, data, count):
         places = np.flatnonzero(data.lengths == length)
         for s in range(0, len(places), BATCH):
             where = places[s : s + BATCH]
-            out = np.empty((len(where), length, net.n_out), net.dtype)
-            forward.reset()
-            for t in range(0, length, forward.chunk):
-                h = min(forward.chunk, length - t)
-                forward.x[: len(where), 1 : h + 1] = data.x[where, t : t + h]
-                forward.advance(0, len(where), h, forward.last, workspace, count)
-                forward.read_out(0, len(where), h, count)
-                forward.last = h
-                out[:, t : t + h] = forward.out[: len(where), 1 : h + 1]
-            yield where, out
+            found = [out.copy() for out, _ in forward.infer(data.x[where, :length], workspace, count)]
+            yield where, np.concatenate(found, 1)
 
 
 def _losses(kind, out, targets):

@@ -1,11 +1,10 @@
 """Forward: runs the cells over a few time steps for many streams and keeps the Steps that learners read.
 
-All layers' units share one numbering, bottom layer first. Buffers have axes (stream, slot, unit, ...): slot 0 holds the
-last step before the present call, slots 1..h the steps of the call. A cell's kernel is called, with arrays and numbers
-only, as
+All layers' units share one numbering, bottom layer first. Buffers have axes (stream, slot, unit, ...): slots 1..slots
+hold Steps, slot 0 what the units showed before them. A cell's kernel is called, with arrays and numbers only, as
 
-    kernel(lo, hi, steps,                     streams lo..hi-1; number of steps
-           last, first,                       slot of the previous call's last step; the layer's first unit
+    kernel(lo, hi, start, steps,              streams lo..hi-1, slots start + 1..start + steps
+           first,                             the layer's first unit
            x, x_first,                        what the layer hears: x[b, t, x_first + j]
            in_ptr, in_target, in_at,          input edges by source, and where their weights stand in theta
            rec_ptr, rec_target, rec_at,       recurrent edges likewise
@@ -17,65 +16,87 @@ only, as
 
 import numpy as np
 
+from evsim.drive import carry_over
 from evsim.opcount import new_count
 from evsim.readout import read_out
 
+STEP = ("y", "A", "B", "C", "phi", "D")  # what a Step is made of, beside the inputs
+
 
 class Forward:
-    """State and Steps of `streams` independent sequences through one network, `chunk` steps at a time."""
+    """State of `streams` independent sequences through one network, and room for `slots` of their Steps."""
 
-    def __init__(self, net, streams, chunk):
+    def __init__(self, net, streams, slots):
         self.net = net
-        self.chunk = chunk
         layout, cells, dtype = net.layout, net.stack, net.dtype
         units = layout.units
         k = max(len(c.states) for c in cells)
         g = max(len(c.channels) for c in cells)
         q = max(1, max(len(c.local) for c in cells))
-        slots = (streams, chunk + 1)
-        self.x = np.zeros((*slots, net.n_in), dtype)
-        self.y = np.zeros((*slots, units), dtype)
-        self.A = np.zeros((*slots, units, k, k), dtype)
-        self.B = np.zeros((*slots, units, k, g), dtype)
-        self.C = np.zeros((*slots, units, k, q), dtype)
-        self.phi = np.zeros((*slots, units, k), dtype)
-        self.D = np.zeros((*slots, units, q), dtype)
-        self.out = np.zeros((*slots, net.n_out), dtype)
+        self._tails = {
+            "x": (net.n_in,), "y": (units,), "A": (units, k, k), "B": (units, k, g), "C": (units, k, q),
+            "phi": (units, k), "D": (units, q), "out": (net.n_out,),
+        }  # fmt: skip
+        self.arrays = {name: np.zeros((streams, slots + 1, *tail), dtype) for name, tail in self._tails.items()}
         self.stored = np.zeros((streams, units, max(1, max(c.stored for c in cells))), dtype)
-        self.last = 0
-        self._plans = [self._plan(level) for level in range(len(cells))]
+        self._spread()
 
     @property
-    def arrays(self):
-        """Name -> buffer, for counting memory."""
-        names = ("x", "y", "A", "B", "C", "phi", "D", "out", "stored")
-        return {name: getattr(self, name) for name in names}
+    def slots(self):
+        """How many Steps there is room for."""
+        return self.x.shape[1] - 1
 
     @property
     def structure(self):
         """The index arrays that kernels read."""
-        shared = {id(a) for a in (*self.arrays.values(), self.net.theta)}
+        shared = {id(a) for a in (*self.arrays.values(), self.stored, self.net.theta)}
         return [a for _, given in self._plans for a in given if isinstance(a, np.ndarray) and id(a) not in shared]
 
     def workspace(self):
         """Scratch for one thread: one pre-activation array per layer."""
         return [np.zeros((cell.units, len(cell.channels)), self.net.dtype) for cell in self.net.stack]
 
+    def grow(self, slots):
+        """Make room for more Steps; those that are there stay."""
+        for name, old in self.arrays.items():
+            self.arrays[name] = np.zeros((len(old), slots + 1, *old.shape[2:]), old.dtype)
+            self.arrays[name][:, : old.shape[1]] = old
+        self._spread()
+
     def reset(self):
         """All state, events and their derivatives to zero: new sequences begin."""
-        self.last = 0
         self.stored[:] = 0
         for array in (self.y, self.phi, self.D):
             array[:, 0] = 0
 
-    def advance(self, lo, hi, steps, last, workspace, count):
-        """Run slots 1..steps of streams lo..hi-1, whose inputs stand in x; fills the Steps."""
-        for level, (kernel, arguments) in enumerate(self._plans):
-            kernel(lo, hi, steps, last, *arguments, workspace[level], count[level])
+    def carry_over(self, lo, hi, last):
+        """Make what streams lo..hi-1 showed in slot `last` the past of slot 1."""
+        carry_over(lo, hi, last, self.y, self.phi, self.D)
 
-    def read_out(self, lo, hi, steps, count):
+    def advance(self, lo, hi, start, steps, workspace, count):
+        """Run slots start + 1..start + steps of streams lo..hi-1, whose inputs stand in x; fills the Steps."""
+        for level, (kernel, arguments) in enumerate(self._plans):
+            kernel(lo, hi, start, steps, *arguments, workspace[level], count[level])
+
+    def read_out(self, lo, hi, start, steps, count):
         """Fill out from the events of those slots."""
-        read_out(lo, hi, steps, *self.net.layout.top, self.net.theta, self.y, self.out, count[-1])
+        read_out(lo, hi, start, steps, *self.net.layout.top, self.net.theta, self.y, self.out, count[-1])
+
+    def infer(self, x, workspace, count):
+        """Run sequences x (N, T, n_in), as many as there are streams or fewer, from zero.
+
+        Yields (out (N, h, n_out), events (N, h, units)) for h steps after another, as views.
+        """
+        n = len(x)
+        self.reset()
+        for t in range(0, x.shape[1], self.slots):
+            h = min(self.slots, x.shape[1] - t)
+            if t:
+                self.carry_over(0, n, self.slots)
+            self.x[:n, 1 : h + 1] = x[:, t : t + h]
+            self.advance(0, n, 0, h, workspace, count)
+            self.read_out(0, n, 0, h, count)
+            yield self.out[:n, 1 : h + 1], self.y[:n, 1 : h + 1]
 
     def sequences(self, x, record_events=False):
         """Run sequences x (N, T, n_in) one after the other, each from zero: out (N, T, n_out), events per layer."""
@@ -84,17 +105,20 @@ class Forward:
         events = [np.zeros((*x.shape[:2], cell.units), self.net.dtype) for cell in recorded]
         workspace, count = self.workspace(), new_count(len(self.net.layers))
         for s in range(len(x)):
-            self.reset()
-            for t in range(0, x.shape[1], self.chunk):
-                h = min(self.chunk, x.shape[1] - t)
-                self.x[0, 1 : h + 1] = x[s, t : t + h]
-                self.advance(0, 1, h, self.last, workspace, count)
-                self.read_out(0, 1, h, count)
-                self.last = h
-                out[s, t : t + h] = self.out[0, 1 : h + 1]
+            t = 0
+            for found, spoken in self.infer(x[s : s + 1], workspace, count):
+                here = slice(t, t + found.shape[1])
+                out[s, here] = found[0]
                 for seen, place in zip(events, self.net.layout.layers, strict=False):
-                    seen[s, t : t + h] = self.y[0, 1 : h + 1, place.first : place.first + place.units]
+                    seen[s, here] = spoken[0, :, place.first : place.first + place.units]
+                t = here.stop
         return out, events
+
+    def _spread(self):
+        """Name the arrays, and plan the kernels' calls with them."""
+        self.x, self.out = self.arrays["x"], self.arrays["out"]
+        self.y, self.A, self.B, self.C, self.phi, self.D = (self.arrays[name] for name in STEP)
+        self._plans = [self._plan(level) for level in range(len(self.net.stack))]
 
     def _plan(self, level):
         """A layer's kernel and those of its arguments that stay."""

@@ -27,30 +27,30 @@ def gain_of(phi, b, t, u, states):
 
 
 @jit_inline
-def weigh(b, t, u, e, factor, states, channels, fed, level, at, theta, B, coef):
-    """coef[t, e, k] = factor * sum over the fed channels g of B[k, g] * weight[g], weights from theta[at] on."""
+def weigh(b, t, s, u, e, factor, states, channels, fed, level, at, theta, B, coef):
+    """coef[t, e, k] = factor * sum over the fed channels g of B[k, g] * weight[g]; B of slot s."""
     for k in range(states):
         total = 0 * factor
         for g in range(channels):
-            total += B[b, t, u, k, fed[level, g]] * theta[at + g]
+            total += B[b, s, u, k, fed[level, g]] * theta[at + g]
         coef[t, e, k] = total * factor
 
 
 @jit
 def link(
-    b, steps, layers, layer_of, rec_ptr, rec_source, rec_at, rec_fed, in_ptr, in_source, in_at, in_fed, theta, B,
-    phi, gain, ptr, mid, source, coef,
+    b, start, steps, layers, layer_of, rec_ptr, rec_source, rec_at, rec_fed, in_ptr, in_source, in_at, in_fed, theta,
+    B, phi, gain, ptr, mid, source, coef,
 ):  # fmt: skip
-    """List, for slots 1..steps, every edge along which influence flows, with its coefficient per target state.
+    """List the edges along which influence flows in slots start + t, t = 1..steps, with a coefficient per target state.
 
-    gain[t, u]: as gain_of, slot 0 included. coef[t, e, k] = gain(source) * sum over channels g of B[k, g] * weight[g].
+    gain[t, u]: as gain_of, t = 0 included. coef[t, e, k] = gain(source) * sum over channels g of B[k, g] * weight[g].
     ptr[t, u]..mid[t, u]: recurrent edges of unit u whose source spoke a step ago; mid[t, u]..ptr[t, u + 1]: edges from
     the layer below, of the same step. Targets that need no row have no edges.
     """
     units = layer_of.shape[0]
     for t in range(steps + 1):
         for u in range(units):
-            gain[t, u] = gain_of(phi, b, t, u, layers[layer_of[u], 0])
+            gain[t, u] = gain_of(phi, b, start + t, u, layers[layer_of[u], 0])
     for t in range(1, steps + 1):
         e = 0
         for u in range(units):
@@ -64,7 +64,7 @@ def link(
                     if factor != 0:
                         source[t, e] = rec_source[r]
                         fed = layers[level, 4]
-                        weigh(b, t, u, e, factor, states, fed, rec_fed, level, rec_at[r], theta, B, coef)
+                        weigh(b, t, start + t, u, e, factor, states, fed, rec_fed, level, rec_at[r], theta, B, coef)
                         e += 1
             mid[t, u] = e
             if wanted and level > 0:
@@ -73,17 +73,17 @@ def link(
                     if factor != 0:
                         source[t, e] = in_source[r]
                         fed = layers[level, 3]
-                        weigh(b, t, u, e, factor, states, fed, in_fed, level, in_at[r], theta, B, coef)
+                        weigh(b, t, start + t, u, e, factor, states, fed, in_fed, level, in_at[r], theta, B, coef)
                         e += 1
         ptr[t, units] = e
 
 
 @jit
 def recall(
-    b, M, live, Y, shown, gain, phi, D, column, w, first_row, flag, home, start, end, unit, row, layer_of, layers,
-    pieces, p, p_end, local_q, position, which,
+    b, slot, M, live, Y, shown, gain, phi, D, column, w, first_row, flag, home, start, end, unit, row, layer_of,
+    layers, pieces, p, p_end, local_q, position, which,
 ):  # fmt: skip
-    """Keep the rows of Y that the step before this call has left in a tile; True if none of them is missing."""
+    """Keep the rows of Y that the step in `slot` has left in a tile; True if none of them is missing."""
     filled = True
     for r in range(start, end):
         u = unit[r]
@@ -91,14 +91,14 @@ def recall(
         if gain[0, u] != 0 and layers[layer_of[u], 4] > 0:
             if live[b, flag + r - start]:
                 shown[r - start] = True
-                show(Y, r - start, M, first_row + row[r], w, layers[layer_of[u], 0], phi, b, 0, u)
+                show(Y, r - start, M, first_row + row[r], w, layers[layer_of[u], 0], phi, b, slot, u)
             else:
                 filled = False
     for piece in range(p, p_end):
         u = pieces[piece, 0]
         at = position[which, u]
         if shown[at]:
-            show_locals(Y, at, gain[0, u], D, b, 0, u, column, pieces, piece, layers, home, local_q)
+            show_locals(Y, at, gain[0, u], D, b, slot, u, column, pieces, piece, layers, home, local_q)
     return filled
 
 
@@ -117,12 +117,12 @@ def gather(source, coef, t, e, end, states, position, which, base, shown, list_s
 
 @jit
 def advance(
-    lo, hi, steps, layers, layer_of, rec_ptr, rec_source, rec_at, rec_fed, in_ptr, in_source, in_at, in_fed,
+    lo, hi, start, steps, layers, layer_of, rec_ptr, rec_source, rec_at, rec_fed, in_ptr, in_source, in_at, in_fed,
     local_q, tile, piece_ptr, pieces, span, whole, unit, row, position, theta, x, y, A, B, C, phi, D, told, delta,
     M, live, gradient, gain, link_ptr, link_mid, link_source, link_coef, Y, shown, list_source, list_coef, before,
     count,
 ):  # fmt: skip
-    """Carry M of streams lo..hi-1 through slots 1..steps and add the gradient of the losses told on the way.
+    """Carry M of streams lo..hi-1 through slots start + 1..start + steps; add the gradient of losses told on the way.
 
     told[b, t]: whether a loss was given at slot t; delta[b, t, i]: its derivative to the event of top unit i.
     gradient[b]: sums over the columns of M. live[b]: which rows hold anything. The rest is scratch of one thread.
@@ -131,20 +131,21 @@ def advance(
     one = theta.dtype.type(1)
     for b in range(lo, hi):
         link(
-            b, steps, layers, layer_of, rec_ptr, rec_source, rec_at, rec_fed, in_ptr, in_source, in_at, in_fed,
+            b, start, steps, layers, layer_of, rec_ptr, rec_source, rec_at, rec_fed, in_ptr, in_source, in_at, in_fed,
             theta, B, phi, gain, link_ptr, link_mid, link_source, link_coef,
         )  # fmt: skip
         for i in range(tile.shape[0]):
             which, column, w = tile[i, 0], tile[i, 1], tile[i, 2]
             first_row, flag, home = tile[i, 3], tile[i, 4], tile[i, 5]
-            start = span[which, home]
-            first = unit[start]
-            prev, now = 0, span[which, levels] - start
+            top = span[which, home]
+            first = unit[top]
+            prev, now = 0, span[which, levels] - top
             complete = recall(
-                b, M, live, Y, shown, gain, phi, D, column, w, first_row, flag, home, start, span[which, levels], unit,
-                row, layer_of, layers, pieces, piece_ptr[i], piece_ptr[i + 1], local_q, position, which,
+                b, start, M, live, Y, shown, gain, phi, D, column, w, first_row, flag, home, top, span[which, levels],
+                unit, row, layer_of, layers, pieces, piece_ptr[i], piece_ptr[i + 1], local_q, position, which,
             )  # fmt: skip
             for t in range(1, steps + 1):
+                slot = start + t
                 direct = complete and whole[which]  # all that spoke a step ago have a row, in their own order
                 filled = True
                 p_end = piece_ptr[i]
@@ -154,7 +155,7 @@ def advance(
                     for r in range(span[which, level], span[which, level + 1]):
                         u = unit[r]
                         to = first_row + row[r]
-                        at = now + r - start
+                        at = now + r - top
                         g = gain[t, u]
                         p = p_end
                         if level == home:
@@ -162,7 +163,7 @@ def advance(
                                 p_end += 1
                         shown[at] = False
                         if not memory:
-                            live[b, flag + r - start] = False
+                            live[b, flag + r - top] = False
                             if g == 0:
                                 continue
                         e, mid, end = link_ptr[t, u], link_mid[t, u], link_ptr[t, u + 1]
@@ -180,14 +181,14 @@ def advance(
                                 list_source, list_coef, n,
                             )  # fmt: skip
                         a = one
-                        if live[b, flag + r - start]:
+                        if live[b, flag + r - top]:
                             if states == 1:
-                                a = A[b, t, u, 0, 0]
+                                a = A[b, slot, u, 0, 0]
                                 leak += 1
                             else:
-                                leak += mix_rows(M, b, to, w, states, A, t, u, before)
+                                leak += mix_rows(M, b, to, w, states, A, slot, u, before)
                         elif n > 0 or p_end > p:
-                            live[b, flag + r - start] = True
+                            live[b, flag + r - top] = True
                             for k in range(states):
                                 for j in range(w):
                                     M[b, to + k, j] = 0
@@ -204,28 +205,28 @@ def advance(
                         for piece in range(p, p_end):
                             if level == 0:
                                 immediate += add_own(
-                                    M, to, states, column, pieces, piece, b, t, u, layers, level, in_fed, rec_fed,
+                                    M, to, states, column, pieces, piece, b, slot, u, layers, level, in_fed, rec_fed,
                                     local_q, x, in_source, rec_source, y, B, C,
                                 )  # fmt: skip
                             else:
                                 immediate += add_own(
-                                    M, to, states, column, pieces, piece, b, t, u, layers, level, in_fed, rec_fed,
+                                    M, to, states, column, pieces, piece, b, slot, u, layers, level, in_fed, rec_fed,
                                     local_q, y, in_source, rec_source, y, B, C,
                                 )  # fmt: skip
                         if g == 0:
                             continue
-                        if told[b, t] and level == levels - 1:
-                            error = delta[b, t, u - layers[level, 1]]
+                        if told[b, slot] and level == levels - 1:
+                            error = delta[b, slot, u - layers[level, 1]]
                             if error != 0:
                                 losses += add_loss(
-                                    gradient, b, t, u, error, column, w, M, to, states, phi, D,
+                                    gradient, b, slot, u, error, column, w, M, to, states, phi, D,
                                     pieces, p, p_end, layers, level, local_q,
                                 )  # fmt: skip
                         if (t < steps and layers[level, 4] > 0) or level < levels - 1:  # somebody is going to read it
                             shown[at] = True
-                            show(Y, at, M, to, w, states, phi, b, t, u)
+                            show(Y, at, M, to, w, states, phi, b, slot, u)
                             for piece in range(p, p_end):
-                                show_locals(Y, at, g, D, b, t, u, column, pieces, piece, layers, level, local_q)
+                                show_locals(Y, at, g, D, b, slot, u, column, pieces, piece, layers, level, local_q)
                     count[level, LEAK] += leak * w
                     count[level, PROPAGATE] += propagate * w
                     count[level, IMMEDIATE] += immediate

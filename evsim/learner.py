@@ -1,7 +1,9 @@
 """Learner: what every gradient engine shares: inputs and targets, the forward pass, losses, updates.
 
-An engine adds two things: what it does with the Steps of a call (`_learn`), and what it does with a loss told later
-(`_contract`). Classes state what they are in `exact`, `memory_claim` and `cost_claim`.
+Steps are written to slots 1, 2, ... of `evsim.forward.Forward`; those written since the last close are the open block.
+An engine adds what it does with them: at once (`_learn`), when the gradient of their losses is asked for (`_settle`),
+and when the slots are needed again (`_close`). Classes say what they are in `exact`, `drops`, `memory_claim`,
+`cost_claim` and `source`.
 """
 
 from concurrent.futures import ThreadPoolExecutor
@@ -10,11 +12,12 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from evsim.check import as_floats, as_labels, check_choice, check_count, check_finite, check_labels
-from evsim.forward import Forward
+from evsim.check import as_floats, check_choice, check_count, check_finite
+from evsim.forward import STEP, Forward
 from evsim.loss import KINDS, send_down, tell
 from evsim.network import Network
 from evsim.opcount import UPDATE, new_count, totals
+from evsim.targets import Targets, one_target, run_targets
 
 
 def check_network(net):
@@ -33,18 +36,23 @@ class Learner:
 
     kind: ClassVar[str]
     exact: ClassVar[bool]
+    drops: ClassVar[str] = ""  # what the gradient lacks, where it is not exact
     memory_claim: ClassVar[str]
     cost_claim: ClassVar[str]
+    source: ClassVar[str]
+    keeps: ClassVar[bool] = False  # does an open block span calls; if not, `_learn` has read it all
 
-    def __init__(self, net, loss="cross_entropy", streams=1, threads=1, chunk=32):
+    def __init__(self, net, loss="cross_entropy", streams=1, threads=1, slots=32):
         self.net = check_network(net)
         self.loss_kind = check_choice("loss", loss, KINDS)
         self.threads = check_count("threads", threads)
         self.streams = check_count("streams", streams)
-        self._chunk = chunk
         self._counts = [new_count(len(net.layers)) for _ in range(self.threads)]
         self._pool = None
-        self._allocate(self.streams)
+        self._open = 0
+        self._version = net.version
+        self._back = net.theta  # the weights that carry errors down
+        self._allocate(self.streams, slots)
         self._spaces = [self._workspace() for _ in range(self.threads)]
         self.reset()
 
@@ -54,13 +62,23 @@ class Learner:
         """Scratch of one thread."""
         return self._forward.workspace(), np.zeros(self.net.n_out, self.net.dtype)
 
-    def _learn(self, lo, hi, steps, space, count):
-        """Read the Steps of slots 1..steps and the losses told there."""
-        raise NotImplementedError
+    def _learn(self, lo, hi, start, steps, worker):
+        """Read the Steps of slots start + 1..start + steps and the losses told there."""
 
-    def _contract(self, slot, space, count):
+    def _contract(self, slot, worker):
         """Add the gradient of a loss told after the step in `slot`, whose derivative to the events stands in _delta."""
-        raise NotImplementedError
+
+    def _settle(self, lo, hi, steps, worker):
+        """Add the gradient of the losses told in the open block, slots 1..steps."""
+
+    def _close(self, lo, hi, steps, worker):
+        """Take from the open block what later steps need; its losses are settled."""
+
+    def _weights_changed(self):
+        """What was written so far was written with other weights."""
+
+    def _need(self, steps):
+        """So many more steps are to come."""
 
     # Running
 
@@ -69,18 +87,20 @@ class Learner:
 
         target: a class for cross entropy, (n_out,) numbers otherwise; None: no loss at this step.
         """
-        forward, single = self._forward, self.streams == 1
-        inlet, outlet, keep = self._ports
-        x = self._floats("x_t", x_t, inlet.shape)
-        if target is None:
-            keep[...] = False
-        else:
-            self._take_target(target, single)
-            keep[...] = True
-        inlet[...] = x
-        self._work(0, self.streams, 1, self._spaces[0], forward.last, self._counts[0])
-        forward.last = 1
-        return outlet.copy()
+        single, n = self.streams == 1, self.streams
+        x = self._floats("x_t", x_t, (self.net.n_in,) if single else (n, self.net.n_in))
+        told = target is not None
+        target = self._one_target(target, single) if told else None
+        self._follow(1)
+        self._open = self._make_room(0, n, self._open, 0)
+        which, slot = 0 if single else slice(n), self._open + 1
+        self._forward.x[which, slot] = x
+        self._told[which, slot] = told
+        if told:
+            self._wanted[which, slot] = target
+        self._work(0, n, slot - 1, 1, 0)
+        self._open = slot
+        return self._forward.out[which, slot].copy()
 
     def run(self, x, targets=None, mask=None):
         """Steps x (T, n_in) -> out (T, n_out) from the current state; with streams > 1, a leading stream axis on all.
@@ -92,14 +112,14 @@ class Learner:
         lead = () if single else (self.streams,)
         x = as_floats("x", x, (*lead, None, self.net.n_in), self.net.dtype)
         steps = x.shape[-2]
-        labels, values, keep = self._targets(targets, mask, (*lead, steps))
+        given = run_targets(targets, mask, self.loss_kind, (*lead, steps), self.net.n_out, self.net.dtype)
         if single:
-            x, keep = x[None], keep[None]
-            labels, values = (None if a is None else a[None] for a in (labels, values))
+            x, given = x[None], Targets(*(None if a is None else a[None] for a in given))
         out = np.empty((self.streams, steps, self.net.n_out), self.net.dtype)
         if steps:
-            self._spread(lambda lo, hi, worker: self._run_streams(lo, hi, worker, x, labels, values, keep, out))
-            self._forward.last = (steps - 1) % self._chunk + 1
+            self._follow(steps)
+            ends = self._spread(lambda lo, hi, worker: self._run_streams(lo, hi, worker, x, given, out))
+            self._open = ends[0]
         return out[0] if single else out
 
     def accumulate(self, d_out):
@@ -109,13 +129,16 @@ class Learner:
         given = as_floats("d_out", d_out, shape, net.dtype).reshape(self.streams, net.n_out)
         if not self._stepped:
             raise ValueError("accumulate needs a step taken with the present weights: call step(x_t) first")
-        count, slot = self._counts[0], forward.last
+        count, slot = self._counts[0], self._open
         for b in range(self.streams):
+            if not (self.keeps and self._told[b, slot]):
+                self._delta[b, slot] = 0
+            self._told[b, slot] = True
             send_down(
-                b, slot, given[b], *net.layout.top, net.theta, forward.y, forward.phi, self._delta, self._gradient,
+                b, slot, given[b], *net.layout.top, self._back, forward.y, forward.phi, self._delta, self._gradient,
                 count[-1],
             )  # fmt: skip
-        self._contract(slot, self._spaces[0], count)
+        self._contract(slot, 0)
 
     # Learning
 
@@ -126,6 +149,9 @@ class Learner:
 
     def gradient(self):
         """Flat gradient of `loss`, in the order of `net.trained`, summed over streams."""
+        if self.keeps and self._told[: self.streams, 1 : self._open + 1].any():
+            self._spread(lambda lo, hi, worker: self._settle(lo, hi, self._open, worker))
+            self._told[:, : self._open + 1] = False
         return self._gradient.sum(0)
 
     def gradients(self):
@@ -138,17 +164,20 @@ class Learner:
         """Forget gradients and loss; state and influence stay."""
         self._gradient[:] = 0
         self._loss[:] = 0
+        self._told[:, : self._open + 1] = False
 
     def reset(self, streams=None):
         """State and influence to zero: new sequences begin, `streams` of them if given. Gradients stay."""
+        if self._open:
+            self.gradient()  # what the open block still owes
         if streams is not None and check_count("streams", streams) != self.streams:
             if streams > self._forward.x.shape[0]:
                 gradient, loss = self.gradient(), self.loss
-                self._allocate(streams)
+                self._allocate(streams, self._forward.slots)
                 self._gradient[0], self._loss[0] = gradient, loss
             self.streams = streams
-            self._open_ports()
         self._forward.reset()
+        self._open = 0
         self._stepped = False
 
     def update(self, optimizer, clip=None):
@@ -188,7 +217,7 @@ class Learner:
     def memory(self):
         """dict of bytes by part, and their "total"; known before the first step."""
         forward = self._forward
-        told = (self._labels, self._values, self._keep, self._told, self._delta, self._loss)
+        told = (self._labels, self._values, self._told, self._delta, self._loss)
         parts = {
             "parameters": self.net.theta.nbytes,
             "gradients": self._gradient.nbytes,
@@ -209,31 +238,41 @@ class Learner:
     def state(self):
         """dict of arrays from which `load_state` continues bit for bit."""
         forward = self._forward
-        slot = forward.last
+        if self._open and not self.keeps:
+            self._make_room(0, self.streams, self._open, 0)
+            self._open = 0
+        steps = slice(0, self._open + 1)
         return {
-            "streams": np.array(self.streams), "stepped": np.array(self._stepped), "stored": forward.stored.copy(),
-            "y": forward.y[:, slot].copy(), "phi": forward.phi[:, slot].copy(), "D": forward.D[:, slot].copy(),
+            "streams": np.array(self.streams), "stepped": np.array(self._stepped), "open": np.array(self._open),
             "gradient": self._gradient.copy(), "loss": self._loss.copy(), "counts": self.counts,
+            "stored": forward.stored.copy(), **{name: array[:, steps].copy() for name, array in self._slots().items()},
         }  # fmt: skip
+
+    def _slots(self):
+        """Name -> array of those whose slots 0..open make up the state."""
+        forward = self._forward
+        found = {name: forward.arrays[name] for name in (STEP if self.keeps else ("y", "phi", "D"))}
+        return {**found, "x": forward.x, "told": self._told, "delta": self._delta} if self.keeps else found
 
     def load_state(self, state):
         """Continue from what `state` gave, for a learner of the same network and options; ValueError if it is not."""
-        capacity = len(state["stored"])
-        if capacity != self._forward.x.shape[0]:
-            self._allocate(capacity)
+        capacity, steps = len(state["stored"]), int(state["open"])
+        slots = max(self._forward.slots, steps)
+        if (capacity, slots) != (self._forward.x.shape[0], self._forward.slots):
+            self._allocate(capacity, slots)
         self.reset()
-        self._check_state(state, capacity)
-        forward = self._forward
-        self.streams, self._stepped = int(state["streams"]), bool(state["stepped"])
-        self._open_ports()
-        forward.stored[:], self._gradient[:], self._loss[:] = state["stored"], state["gradient"], state["loss"]
-        forward.y[:, 0], forward.phi[:, 0], forward.D[:, 0] = state["y"], state["phi"], state["D"]
+        self._check_state(state, capacity, steps)
+        self.streams, self._stepped, self._open = int(state["streams"]), bool(state["stepped"]), steps
+        self._forward.stored[:], self._gradient[:], self._loss[:] = state["stored"], state["gradient"], state["loss"]
+        for name, array in self._slots().items():
+            array[:, : steps + 1] = state[name]
         for count in self._counts:
             count[:] = 0
         self._counts[0][:] = state["counts"]
 
-    def _check_state(self, state, capacity):
+    def _check_state(self, state, capacity, steps):
         wanted = self.state()
+        wanted |= {name: array[:, : steps + 1] for name, array in self._slots().items()}
         if set(state) != set(wanted):
             raise ValueError(f"the learner's state holds {sorted(state)}, but {sorted(wanted)} are needed")
         for name, array in wanted.items():
@@ -250,12 +289,8 @@ class Learner:
         return (array.shape,)
 
     def __getstate__(self):
-        """For copies and pickles: views and threads are made anew."""
-        return {name: value for name, value in vars(self).items() if name not in ("_ports", "_pool")}
-
-    def __setstate__(self, found):
-        vars(self).update(found, _pool=None)
-        self._open_ports()
+        """For copies and pickles: threads are made anew."""
+        return {**vars(self), "_pool": None}
 
     def config(self):
         """The learner's options as plain numbers and strings."""
@@ -263,60 +298,82 @@ class Learner:
 
     # Inside
 
-    def _allocate(self, streams):
-        net, chunk = self.net, self._chunk
-        self._forward = Forward(net, streams, chunk)
+    def _allocate(self, streams, slots):
+        net = self.net
+        self._forward = Forward(net, streams, slots)
         self._gradient = np.zeros((streams, net.layout.trained), net.dtype)
         self._loss = np.zeros(streams)
-        self._labels = np.zeros((streams, chunk), np.int64)
-        self._values = np.zeros((streams, chunk, net.n_out), net.dtype)
-        self._keep = np.zeros((streams, chunk), np.bool_)
-        self._told = np.zeros((streams, chunk + 1), np.bool_)
-        self._delta = np.zeros((streams, chunk + 1, net.layout.top[1]), net.dtype)
-        self._open_ports()
+        self._labels = np.zeros((streams, slots + 1), np.int64)
+        self._values = np.zeros((streams, slots + 1, net.n_out), net.dtype)
+        self._wanted = self._labels if self.loss_kind == "cross_entropy" else self._values
+        self._told = np.zeros((streams, slots + 1), np.bool_)
+        self._delta = np.zeros((streams, slots + 1, net.layout.top[1]), net.dtype)
+        self._bind()
+
+    def _bind(self):
+        """Gather the kernels' arguments that stay, after arrays were made."""
+        f = self._forward
         self._telling = (
-            KINDS[self.loss_kind], self._labels, self._values, self._keep, *net.layout.top, net.theta,
-            self._forward.y, self._forward.phi, self._forward.out, self._told, self._delta, self._gradient,
+            KINDS[self.loss_kind], self._labels, self._values, self._told, *self.net.layout.top, self.net.theta,
+            self._back, f.y, f.phi, f.out, self._delta, self._gradient,
         )  # fmt: skip
 
-    def _open_ports(self):
-        """Views through which `step` passes: inputs, outputs, is there a target; without axis for one stream."""
-        which = 0 if self.streams == 1 else slice(self.streams)
-        self._ports = self._forward.x[which, 1], self._forward.out[which, 1], self._keep[which, 0:1]
+    def _follow(self, steps):
+        """Before steps: heed that weights have changed, and see that there is room."""
+        if self._version != self.net.version:
+            self._weights_changed()
+            self._version = self.net.version
+        self._need(steps)
 
-    def _work(self, lo, hi, steps, space, last, count):
-        forward = self._forward
-        forward.advance(lo, hi, steps, last, space[0], count)
-        tell(lo, hi, steps, *self._telling, space[1], self._loss, count[-1])
-        self._learn(lo, hi, steps, space, count)
+    def _make_room(self, lo, hi, at, worker):
+        """Close the open block of `at` slots if it is full, or has been read; returns how many slots are then taken."""
+        if at == 0 or (self.keeps and at < self._forward.slots):
+            return at
+        self._finish(lo, hi, at, worker)
+        return 0
+
+    def _finish(self, lo, hi, at, worker):
+        """Settle and close the open block of `at` slots."""
+        if self.keeps:
+            if self._told[lo:hi, 1 : at + 1].any():
+                self._settle(lo, hi, at, worker)
+                self._told[lo:hi, 1 : at + 1] = False
+            self._close(lo, hi, at, worker)
+        self._forward.carry_over(lo, hi, at)
+
+    def _work(self, lo, hi, start, steps, worker):
+        space, count = self._spaces[worker], self._counts[worker]
+        self._forward.advance(lo, hi, start, steps, space[0], count)
+        tell(lo, hi, start, steps, *self._telling, space[1], self._loss, count[-1])
+        self._learn(lo, hi, start, steps, worker)
         self._stepped = True
 
-    def _run_streams(self, lo, hi, worker, x, labels, values, keep, out):
-        forward, last = self._forward, self._forward.last
-        for t in range(0, x.shape[1], self._chunk):
-            h = min(self._chunk, x.shape[1] - t)
-            forward.x[lo:hi, 1 : h + 1] = x[lo:hi, t : t + h]
-            self._keep[lo:hi, :h] = keep[lo:hi, t : t + h]
-            if labels is not None:
-                self._labels[lo:hi, :h] = labels[lo:hi, t : t + h]
-            if values is not None:
-                self._values[lo:hi, :h] = values[lo:hi, t : t + h]
-            self._work(lo, hi, h, self._spaces[worker], last, self._counts[worker])
-            last = h
-            out[lo:hi, t : t + h] = forward.out[lo:hi, 1 : h + 1]
+    def _run_streams(self, lo, hi, worker, x, given, out):
+        """Run streams lo..hi-1 through x (streams, T, n_in) on one thread; returns the slots that are then open."""
+        forward, at, t = self._forward, self._open, 0
+        while t < x.shape[1]:
+            at = self._make_room(lo, hi, at, worker)
+            h = min(forward.slots - at, x.shape[1] - t)
+            here, there = np.s_[lo:hi, at + 1 : at + h + 1], np.s_[lo:hi, t : t + h]
+            forward.x[here] = x[there]
+            self._told[here] = given.keep[there]
+            if given.wanted is not None:
+                self._wanted[here] = given.wanted[there]
+            self._work(lo, hi, at, h, worker)
+            out[there] = forward.out[here]
+            t, at = t + h, at + h
+        return at
 
     def _spread(self, work):
-        """Call work(lo, hi, worker) so that all streams are covered, over the threads."""
+        """Call work(lo, hi, worker) so that all streams are covered, over the threads; returns their results."""
         workers = min(self.threads, self.streams)
         if workers == 1:
-            work(0, self.streams, 0)
-            return
+            return [work(0, self.streams, 0)]
         if self._pool is None:
             self._pool = ThreadPoolExecutor(self.threads, thread_name_prefix="evsim")
         cuts = [self.streams * k // workers for k in range(workers + 1)]
         jobs = [self._pool.submit(work, cuts[k], cuts[k + 1], k) for k in range(workers)]
-        for job in jobs:
-            job.result()
+        return [job.result() for job in jobs]
 
     def _floats(self, name, value, shape):
         """as_floats, with a short path for what needs no change."""
@@ -325,47 +382,11 @@ class Learner:
             return value
         return as_floats(name, value, shape, self.net.dtype)
 
-    def _take_target(self, target, single):
-        n = self.streams
-        if self.loss_kind == "cross_entropy":
-            if single and type(target) is int and 0 <= target < self.net.n_out:
-                self._labels[0, 0] = target
-            else:
-                labels = as_labels("target", target, () if single else (n,))
-                check_labels("target", labels, self.net.n_out)
-                self._labels[:n, 0] = labels
-        else:
-            values = as_floats("target", target, (self.net.n_out,) if single else (n, self.net.n_out), self.net.dtype)
-            self._check_values("target", values)
-            self._values[:n, 0] = values
-
-    def _targets(self, targets, mask, lead):
-        """labels, values, keep from what `run` was given; targets at dropped steps are not read."""
-        if targets is None:
-            if mask is not None:
-                raise ValueError("a mask was given without targets: pass targets too, or leave the mask out")
-            return None, None, np.zeros(lead, bool)
-        keep = np.ones(lead, bool)
-        if mask is not None:
-            mask = np.asarray(mask)
-            if mask.shape != lead or mask.dtype.kind not in "biu":
-                raise ValueError(f"mask has shape {mask.shape} and dtype {mask.dtype}: give a boolean array {lead}")
-            keep = mask.astype(bool)
-        if self.loss_kind == "cross_entropy":
-            labels = as_labels("targets", targets, lead)
-            check_labels("targets", labels, self.net.n_out, keep)
-            return np.where(keep, labels, 0), None, keep
-        values = np.asarray(targets)
-        if values.dtype.kind in "biuf" and values.shape == (*lead, self.net.n_out):
-            values = np.where(keep[..., None], values, 0)
-        values = as_floats("targets", values, (*lead, self.net.n_out), self.net.dtype)
-        self._check_values("targets", values)
-        return None, values, keep
-
-    def _check_values(self, name, values):
-        if self.loss_kind == "binary_cross_entropy" and values.size and not (values.min() >= 0 and values.max() <= 1):
-            worst = values.flat[np.argmax(np.abs(values - 0.5))]
-            raise ValueError(f"{name} holds {worst:g}: binary cross entropy needs targets between 0 and 1")
+    def _one_target(self, target, single):
+        if single and type(target) is int and self.loss_kind == "cross_entropy" and 0 <= target < self.net.n_out:
+            return target
+        lead = () if single else (self.streams,)
+        return one_target(target, self.loss_kind, lead, self.net.n_out, self.net.dtype)
 
 
 def _bytes(space: Any) -> int:

@@ -39,15 +39,16 @@ def _error(kind, out, label, value, d_out):
 
 
 @jit
-def send_down(b, t, d_out, first, n, weight_at, theta, y, phi, delta, gradient, count):
-    """From d loss / d out: the readout's gradient (added) and delta[b, t] = d loss / d y of the units that can move.
+def send_down(b, t, d_out, first, n, weight_at, back, y, phi, delta, gradient, count):
+    """From d loss / d out: the readout's gradient, and d loss / d y of the units that can move; both are added.
 
-    first, n, weight_at as in `evsim.readout.read_out`; if the top layer is the readout, delta is d_out.
+    first, n, weight_at as in `evsim.readout.read_out`; if the top layer is the readout, delta[b, t] gets d_out. back:
+    like theta, the weights that carry the error down.
     """
     n_out = d_out.shape[0]
     if weight_at < 0:
         for o in range(n_out):
-            delta[b, t, o] = d_out[o]
+            delta[b, t, o] += d_out[o]
         return
     for i in range(n):
         v = y[b, t, first + i]
@@ -58,26 +59,27 @@ def send_down(b, t, d_out, first, n, weight_at, theta, y, phi, delta, gradient, 
         moves = False
         for k in range(phi.shape[3]):
             moves = moves or phi[b, t, first + i, k] != 0
-        total = 0.0 * d_out[0]
         if moves:
+            total = 0.0 * d_out[0]
             for o in range(n_out):
-                total += theta[weight_at + o * n + i] * d_out[o]
+                total += back[weight_at + o * n + i] * d_out[o]
             count[FORWARD] += n_out
-        delta[b, t, i] = total
+            delta[b, t, i] += total
     for o in range(n_out):
         gradient[b, weight_at + n_out * n + o] += d_out[o]
 
 
 @jit
 def tell(
-    lo, hi, steps, kind, labels, values, keep, first, n, weight_at, theta, y, phi, out, told, delta, gradient,
+    lo, hi, start, steps, kind, labels, values, told, first, n, weight_at, theta, back, y, phi, out, delta, gradient,
     d_out, loss, count,
 ):  # fmt: skip
-    """Outputs and losses of slots 1..steps: labels[b, t - 1] or values[b, t - 1] are the targets where keep is true."""
-    read_out(lo, hi, steps, first, n, weight_at, theta, y, out, count)
+    """Outputs of slots start + 1..start + steps, and losses where told: to class labels[b, t] or to values[b, t]."""
+    read_out(lo, hi, start, steps, first, n, weight_at, theta, y, out, count)
     for b in range(lo, hi):
-        for t in range(1, steps + 1):
-            told[b, t] = keep[b, t - 1]
+        for t in range(start + 1, start + steps + 1):
             if told[b, t]:
-                loss[b] += _error(kind, out[b, t], labels[b, t - 1], values[b, t - 1], d_out)
-                send_down(b, t, d_out, first, n, weight_at, theta, y, phi, delta, gradient, count)
+                loss[b] += _error(kind, out[b, t], labels[b, t], values[b, t], d_out)
+                for i in range(delta.shape[2]):
+                    delta[b, t, i] = 0
+                send_down(b, t, d_out, first, n, weight_at, back, y, phi, delta, gradient, count)

@@ -19,7 +19,8 @@ class Network:
     seconds per step, which turns time constants into decays.
 
     Weights start as N(0, 1 / existing fan-in), biases at 0 (an EGRU's z at 1). `theta` is the flat vector of all
-    parameters (`evsim.layout`). `stack` is what the engine runs: the layers, and a LeakyReadout on top of them.
+    parameters (`evsim.layout`), `version` counts its changes: whoever writes to theta calls `project`. `stack` is what
+    the engine runs: the layers, and a LeakyReadout on top of them.
     """
 
     def __init__(self, n_in, layers, readout, seed=0, dtype="float32", dt=1e-3):
@@ -55,6 +56,7 @@ class Network:
             self._masks[f"layers.{k}.weight_in"] = mask_in
             self._masks[f"layers.{k}.weight_rec"] = mask_rec
         self.theta = np.zeros(self.layout.size, self.dtype)
+        self.version = 0
         self._start(rng)
 
     @property
@@ -103,6 +105,7 @@ class Network:
                 raise ValueError(f"{name} has values where no weight exists: set them to 0, or build with that mask")
         self._check_locals(theta)
         self.theta[:] = theta
+        self.version += 1
 
     def project(self):
         """Bring trained local parameters back into range (an EGRU's threshold: [0.001, 1]); each update does it."""
@@ -112,6 +115,7 @@ class Network:
                 if name in cell.trained() and bounds:
                     at = place.local_at[:, q]
                     self.theta[at] = np.clip(self.theta[at], bounds[0], bounds[1])
+        self.version += 1
 
     def run(self, x, record_events=False):
         """Inference from zero state: x (T, n_in) -> out (T, n_out); with a leading axis of sequences, on all of them.

@@ -5,22 +5,22 @@ from dataclasses import dataclass
 import numpy as np
 
 from evsim.check import check_count
-from evsim.drive import carry_over, drive
+from evsim.drive import drive
 from evsim.jit import jit
 from evsim.layer import Layer
 from evsim.opcount import FORWARD, STEPS
 
 
 @jit
-def read_out(lo, hi, steps, first, n, weight_at, theta, y, out, count):
-    """out[b, t] = weight @ y + bias at slots 1..steps, by events.
+def read_out(lo, hi, start, steps, first, n, weight_at, theta, y, out, count):
+    """out[b, t] = weight @ y + bias at slots start + 1..start + steps, by events.
 
     first, n: the top layer's units; weight_at: where the readout's weights stand in theta, or -1 if the top layer is
     itself the readout, whose y is the output.
     """
     n_out = out.shape[2]
     for b in range(lo, hi):
-        for t in range(1, steps + 1):
+        for t in range(start + 1, start + steps + 1):
             if weight_at < 0:
                 for o in range(n_out):
                     out[b, t, o] = y[b, t, first + o]
@@ -37,14 +37,16 @@ def read_out(lo, hi, steps, first, n, weight_at, theta, y, out, count):
 
 @jit
 def _run_leaky(
-    lo, hi, steps, last, first, x, x_first, in_ptr, in_target, in_at, rec_ptr, rec_target, rec_at, bias_at, local_at,
+    lo, hi, start, steps, first, x, x_first, in_ptr, in_target, in_at, rec_ptr, rec_target, rec_at, bias_at, local_at,
     in_channels, rec_channels, settings, theta, y, A, B, C, phi, D, stored, a, count,
 ):  # fmt: skip
-    """Steps 1..steps of streams lo..hi-1; arguments as in evsim.forward. No recurrence, no events: D stays 0."""
+    """Slots start + 1..start + steps of streams lo..hi-1; arguments as in evsim.forward.
+
+    No recurrence, no events: D stays 0.
+    """
     n = bias_at.shape[0]
     for b in range(lo, hi):
-        carry_over(b, last, first, n, y, phi, D)
-        for t in range(1, steps + 1):
+        for t in range(start + 1, start + steps + 1):
             for i in range(n):
                 a[i, 0] = theta[bias_at[i]]
             heard = x[b, t, x_first : x_first + in_ptr.shape[0] - 1]

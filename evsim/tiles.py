@@ -40,31 +40,31 @@ class Tiles:
     entries: int  # rows times columns, without what pads the last columns of a tile
 
 
-def fit_tiles(net):
+def fit_tiles(net, set_of_unit, sets):
     """Tiles as wide as speed wants them, narrower where masks of many small parts would leave most of a tile empty."""
     found = []
     for size in TILE_BYTES:
-        found.append(build_tiles(net, size // net.dtype.itemsize))
+        found.append(build_tiles(net, set_of_unit, sets, size // net.dtype.itemsize))
         held = found[-1].rows * found[-1].width
         if held * net.dtype.itemsize <= SMALL or held <= SPARE * found[-1].entries:
             return found[-1]
     return min(found, key=lambda tiles: tiles.rows * tiles.width)
 
 
-def build_tiles(net, width):
+def build_tiles(net, set_of_unit, sets, width):
     """Cut the columns of `net` into tiles of at most `width` columns, or what one unit's biases and locals need."""
     layout = net.layout
     layer_of = np.repeat(np.arange(len(net.stack)), [c.units for c in net.stack])
     states = np.array([len(c.states) for c in net.stack])[layer_of]
     width = max(width, *(len(c.channels) + len(c.local) for c in net.stack))
-    set_ptr = np.concatenate([[0], np.cumsum([len(s) for s in layout.sets])])
+    set_ptr = np.concatenate([[0], np.cumsum([len(s) for s in sets])])
     edges = [*(p.first for p in layout.layers), layout.units]
-    span = np.array([p + np.searchsorted(s, edges) for p, s in zip(set_ptr, layout.sets, strict=False)])
-    whole = np.array([s[0] in edges and len(s) == layout.units - s[0] for s in layout.sets])
-    row = np.concatenate([np.cumsum(states[s]) - states[s] for s in layout.sets])
-    set_rows = np.array([states[s].sum() for s in layout.sets])
-    position = np.full((len(layout.sets), layout.units), -1, np.int32)
-    for s, members in enumerate(layout.sets):
+    span = np.array([p + np.searchsorted(s, edges) for p, s in zip(set_ptr, sets, strict=False)])
+    whole = np.array([s[0] in edges and len(s) == layout.units - s[0] for s in sets])
+    row = np.concatenate([np.cumsum(states[s]) - states[s] for s in sets])
+    set_rows = np.array([states[s].sum() for s in sets])
+    position = np.full((len(sets), layout.units), -1, np.int32)
+    for s, members in enumerate(sets):
         position[s, members] = np.arange(len(members))
 
     tiles, pieces, piece_ptr = [], [], [0]
@@ -73,7 +73,7 @@ def build_tiles(net, width):
     for u in map(int, layout.order):
         level = int(layer_of[u])
         cell, place = net.stack[level], layout.layers[level]
-        key = (layout.set_of_unit[u], level)
+        key = (set_of_unit[u], level)
         column = int(layout.start[u])
         i = u - place.first
         e_in, e_rec = int(first_in[level] + place.inp.ptr[i]), int(first_rec[level] + place.rec.ptr[i])
@@ -107,6 +107,6 @@ def build_tiles(net, width):
     table = np.stack([which, at, columns, np.cumsum(rows) - rows, np.cumsum(members) - members, home], 1)
     return Tiles(
         width, table.astype(np.int64), np.array(piece_ptr, np.int64), np.array(pieces, np.int64), span.astype(np.int64),
-        whole, np.concatenate(layout.sets), row.astype(np.int64), position,
+        whole, np.concatenate(sets), row.astype(np.int64), position,
         int(rows.sum()), int(members.sum()), int((rows * columns).sum()),
     )  # fmt: skip

@@ -35,7 +35,7 @@ def needed(learner, x, columns):
     below, rec = masks["layers.1.weight_in"][0], masks["layers.1.weight_rec"][0]
     cell, f = learner.net.layers[1], learner._forward
     for x_t in x:
-        before = f.phi[0, f.last, high.first :].any(1)
+        before = f.phi[0, learner._open, high.first :].any(1)
         learner.step(x_t)
         near = f.phi[0, 1].any(1)
         rows = np.full(high.units, True) if cell.memory else near[high.first :]

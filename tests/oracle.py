@@ -148,7 +148,7 @@ def enliven(net, k, values, steps=25):
         net.load_parameters(values | {name: factor * value for name, value in plain.items()})
         forward = Forward(net, 1, steps)
         forward.x[0, 1:] = sequence(net, steps)
-        forward.advance(0, 1, steps, 0, forward.workspace(), new_count(len(net.layers)))
+        forward.advance(0, 1, 0, steps, forward.workspace(), new_count(len(net.layers)))
         units = slice(place.first, place.first + place.units)
         events, slopes = (forward.arrays[name][0, 1:, units] for name in ("y", "phi"))
         rates = np.mean(events != 0), np.mean(np.abs(slopes).max(-1) > 0.01)

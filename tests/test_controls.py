@@ -85,12 +85,12 @@ class Tampered(evsim.RTRL):
         self.fault, self.first = fault, True
         super().__init__(net)
 
-    def _learn(self, lo, hi, steps, space, count):
-        assert steps == 1
+    def _learn(self, lo, hi, start, steps, worker):
+        assert (start, steps) == (0, 1)
         arrays = [self._forward.arrays[name] for name in ("A", "C", "phi", "D")]
         saved = [array.copy() for array in arrays]
         self.fault(self, self._forward)
-        super()._learn(lo, hi, steps, space, count)
+        super()._learn(lo, hi, start, steps, worker)
         for array, old in zip(arrays, saved):
             array[:] = old
         self.first = False

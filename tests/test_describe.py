@@ -119,7 +119,7 @@ def test_entries_of_A_are_those_that_kernels_fill(layer):
     net, steps = network_of(layer), 60
     forward = Forward(net, 1, steps)
     forward.x[:] = 3.0 * np.random.default_rng(0).standard_normal(forward.x.shape)
-    forward.advance(0, 1, steps, 0, forward.workspace(), new_count(len(net.layers)))
+    forward.advance(0, 1, 0, steps, forward.workspace(), new_count(len(net.layers)))
     K, first = len(layer.states), net.layout.layers[-1].first
     np.testing.assert_array_equal(links(layer), (forward.A[0, 2:, first:, :K, :K] != 0).any((0, 1)))
 

@@ -42,7 +42,7 @@ def test_rows_are_no_longer_than_the_longest_tile(mask):
 def test_width_only_cuts_the_columns_differently():
     net = evsim.Network(5, [evsim.EGRU(20, density=0.2), evsim.EvRNN(9)], evsim.Readout(2), dtype="float64")
     for size in TILE_BYTES:
-        tiles = build_tiles(net, size // 8)
+        tiles = build_tiles(net, net.layout.set_of_unit, net.layout.sets, size // 8)
         assert tiles.tile[:, 2].sum() == net.layout.unit_columns
         assert tiles.tile[:, 2].max() <= tiles.width
         np.testing.assert_array_equal(np.sort(tiles.tile[:, 1])[1:], np.cumsum(tiles.tile[:, 2])[:-1])

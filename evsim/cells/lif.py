@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from evsim.drive import carry_over, listen
+from evsim.drive import listen
 from evsim.jit import jit
 from evsim.opcount import EVENTS, FORWARD, PHI, STEPS
 from evsim.spiking import SpikingCell, reset
@@ -11,16 +11,15 @@ from evsim.surrogate import psi
 
 @jit
 def _run_lif(
-    lo, hi, steps, last, first, x, x_first, in_ptr, in_target, in_at, rec_ptr, rec_target, rec_at, bias_at, local_at,
+    lo, hi, start, steps, first, x, x_first, in_ptr, in_target, in_at, rec_ptr, rec_target, rec_at, bias_at, local_at,
     in_channels, rec_channels, settings, theta, y, A, B, C, phi, D, stored, a, count,
 ):  # fmt: skip
-    """Steps 1..steps of streams lo..hi-1; arguments as in evsim.forward. stored: v, o, d o/d v."""
+    """Slots start + 1..start + steps of streams lo..hi-1; arguments as in evsim.forward. stored: v, o, d o/d v."""
     n = bias_at.shape[0]
     kind, height, half_width, slope, detach, zero = settings
     kind = int(kind)
     for b in range(lo, hi):
-        carry_over(b, last, first, n, y, phi, D)
-        for t in range(1, steps + 1):
+        for t in range(start + 1, start + steps + 1):
             count[FORWARD] += listen(
                 b, t, first, x, x_first, in_ptr, in_target, in_at, rec_ptr, rec_target, rec_at, bias_at, in_channels,
                 rec_channels, theta, y, a,

@@ -1,0 +1,55 @@
+"""Targets: what a learner is told, checked, and brought into the kernels' form."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from evsim.check import as_floats, as_labels, check_labels
+
+
+class Targets(NamedTuple):
+    """Of a whole run: classes or numbers, by the loss (None: there are none), and which steps count."""
+
+    wanted: np.ndarray | None
+    keep: np.ndarray
+
+
+def one_target(target, loss, lead, n_out, dtype):
+    """Classes (*lead) for cross entropy, else numbers (*lead, n_out), of a single step."""
+    if loss == "cross_entropy":
+        labels = np.reshape(as_labels("target", target, lead), lead)
+        check_labels("target", labels, n_out)
+        return labels
+    values = as_floats("target", target, (*lead, n_out), dtype)
+    _check_values("target", values, loss)
+    return values
+
+
+def run_targets(targets, mask, loss, lead, n_out, dtype):
+    """Targets of a run over axes `lead`; at dropped steps they are not read. Without any, no step counts."""
+    if targets is None:
+        if mask is not None:
+            raise ValueError("a mask was given without targets: pass targets too, or leave the mask out")
+        return Targets(None, np.zeros(lead, bool))
+    keep = np.ones(lead, bool)
+    if mask is not None:
+        mask = np.asarray(mask)
+        if mask.shape != lead or mask.dtype.kind not in "biu":
+            raise ValueError(f"mask has shape {mask.shape} and dtype {mask.dtype}: give a boolean array {lead}")
+        keep = mask.astype(bool)
+    if loss == "cross_entropy":
+        labels = as_labels("targets", targets, lead)
+        check_labels("targets", labels, n_out, keep)
+        return Targets(np.where(keep, labels, 0), keep)
+    values = np.asarray(targets)
+    if values.dtype.kind in "biuf" and values.shape == (*lead, n_out):
+        values = np.where(keep[..., None], values, 0)
+    values = as_floats("targets", values, (*lead, n_out), dtype)
+    _check_values("targets", values, loss)
+    return Targets(values, keep)
+
+
+def _check_values(name, values, loss):
+    if loss == "binary_cross_entropy" and values.size and not (values.min() >= 0 and values.max() <= 1):
+        worst = values.flat[np.argmax(np.abs(values - 0.5))]
+        raise ValueError(f"{name} holds {worst:g}: binary cross entropy needs targets between 0 and 1")
