@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from evsim.cells.evrnn import EvRNN
     from evsim.cells.lif import LIF
     from evsim.checkpoint import Checkpoint, load, save
+    from evsim.learners.bptt import BPTT, TBPTT
     from evsim.learners.rtrl import RTRL
     from evsim.network import Network
     from evsim.optim import SGD, Adam
@@ -27,6 +28,7 @@ __version__ = "0.1.0"
 __all__ = [
     "ALIF",
     "Adam",
+    "BPTT",
     "Checkpoint",
     "Cosine",
     "CubaLIF",
@@ -40,6 +42,7 @@ __all__ = [
     "Readout",
     "SGD",
     "StepDecay",
+    "TBPTT",
     "Trainer",
     "load",
     "names",
@@ -50,6 +53,7 @@ __all__ = [
 _MODULE_OF = {
     "ALIF": "evsim.cells.alif",
     "Adam": "evsim.optim",
+    "BPTT": "evsim.learners.bptt",
     "Checkpoint": "evsim.checkpoint",
     "Cosine": "evsim.schedule",
     "CubaLIF": "evsim.cells.cubalif",
@@ -63,6 +67,7 @@ _MODULE_OF = {
     "Readout": "evsim.readout",
     "SGD": "evsim.optim",
     "StepDecay": "evsim.schedule",
+    "TBPTT": "evsim.learners.bptt",
     "Trainer": "evsim.trainer",
     "load": "evsim.checkpoint",
     "names": "evsim.registry",

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from evsim.graph import by_target
 from evsim.influence import advance, contract
 from evsim.learner import Learner, check_network
 from evsim.memory import aligned_zeros
@@ -21,7 +22,7 @@ class Carrier(Learner):
         layout = check_network(net).layout
         self._sets = sets or (layout.set_of_unit, layout.sets)
         self._tiles = fit_tiles(net, *self._sets)
-        self._graph = graph_of(net)
+        self._graph = by_target(net)
         if not recurrent:
             self._graph = (*self._graph[:2], np.zeros_like(self._graph[2]), *self._graph[3:])
         tiles = self._tiles
@@ -119,41 +120,3 @@ class Carrier(Learner):
             0, self.streams, slot, graph[0], graph[10], *index[:4], *index[5:7], f.phi, f.D,
             self._delta, self._M, self._live, self._gradient, self._counts[worker],
         )  # fmt: skip
-
-
-def graph_of(net):
-    """What the kernels read of the network: a row of numbers per layer (`evsim.rows`), edges by target."""
-    cells, places = net.stack, net.layout.layers
-    layers = np.array(
-        [
-            (
-                len(c.states), p.first, c.memory, len(c.in_channels), len(c.rec_channels), len(c.channels),
-                len(c.trained()),
-            )
-            for c, p in zip(cells, places, strict=True)
-        ],
-        np.int64,
-    )
-    layer_of = np.repeat(np.arange(len(cells)), [c.units for c in cells])
-    rec = _join([p.rec for p in places], [p.first for p in places])
-    inp = _join([p.inp for p in places], [0, *(p.first for p in places[:-1])])
-    local = [[c.local.index(name) for name in c.trained()] for c in cells]
-    return (
-        layers, layer_of, *rec, _rows([c.rec_channels for c in cells]), *inp, _rows([c.in_channels for c in cells]),
-        _rows(local),
-    )  # fmt: skip
-
-
-def _join(edges, first):
-    """Edges of all layers in one: ptr, source (numbered over all units; inputs as they are), at."""
-    sizes = np.cumsum([0, *(len(e.source) for e in edges)])
-    ptr = np.concatenate([[0], *(e.ptr[1:] + s for e, s in zip(edges, sizes, strict=False))])
-    source = np.concatenate([e.source + f for e, f in zip(edges, first, strict=True)])
-    return ptr.astype(np.int64), source.astype(np.int64), np.concatenate([e.at for e in edges]).astype(np.int64)
-
-
-def _rows(lists):
-    table = np.zeros((len(lists), max(1, max(len(row) for row in lists))), np.int64)
-    for k, row in enumerate(lists):
-        table[k, : len(row)] = row
-    return table

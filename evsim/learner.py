@@ -17,7 +17,7 @@ from evsim.forward import STEP, Forward
 from evsim.loss import KINDS, send_down, tell
 from evsim.network import Network
 from evsim.opcount import UPDATE, new_count, totals
-from evsim.targets import Targets, one_target, run_targets
+from evsim.targets import one_target, run_targets
 
 
 def check_network(net):
@@ -114,7 +114,7 @@ class Learner:
         steps = x.shape[-2]
         given = run_targets(targets, mask, self.loss_kind, (*lead, steps), self.net.n_out, self.net.dtype)
         if single:
-            x, given = x[None], Targets(*(None if a is None else a[None] for a in given))
+            x, given = x[None], given.of_one_stream()
         out = np.empty((self.streams, steps, self.net.n_out), self.net.dtype)
         if steps:
             self._follow(steps)
@@ -222,7 +222,7 @@ class Learner:
             "parameters": self.net.theta.nbytes,
             "gradients": self._gradient.nbytes,
             "state": forward.stored.nbytes,
-            "steps": _bytes(list(forward.arrays.values())) - forward.stored.nbytes + _bytes(told),
+            "steps": _bytes(list(forward.arrays.values())) + _bytes(told),
             "scratch": _bytes(self._spaces) + _bytes(self._counts),
             "structure": _bytes(forward.structure),
         }
@@ -305,7 +305,6 @@ class Learner:
         self._loss = np.zeros(streams)
         self._labels = np.zeros((streams, slots + 1), np.int64)
         self._values = np.zeros((streams, slots + 1, net.n_out), net.dtype)
-        self._wanted = self._labels if self.loss_kind == "cross_entropy" else self._values
         self._told = np.zeros((streams, slots + 1), np.bool_)
         self._delta = np.zeros((streams, slots + 1, net.layout.top[1]), net.dtype)
         self._bind()
@@ -313,6 +312,7 @@ class Learner:
     def _bind(self):
         """Gather the kernels' arguments that stay, after arrays were made."""
         f = self._forward
+        self._wanted = self._labels if self.loss_kind == "cross_entropy" else self._values
         self._telling = (
             KINDS[self.loss_kind], self._labels, self._values, self._told, *self.net.layout.top, self.net.theta,
             self._back, f.y, f.phi, f.out, self._delta, self._gradient,

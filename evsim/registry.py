@@ -19,7 +19,9 @@ CELLS = {
     "lif": "evsim.cells.lif:LIF",
 }
 LEARNERS = {
+    "bptt": "evsim.learners.bptt:BPTT",
     "rtrl": "evsim.learners.rtrl:RTRL",
+    "tbptt": "evsim.learners.bptt:TBPTT",
 }
 TASKS = {
     "digits": "evsim.tasks.digits:Digits",

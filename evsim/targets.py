@@ -13,6 +13,10 @@ class Targets(NamedTuple):
     wanted: np.ndarray | None
     keep: np.ndarray
 
+    def of_one_stream(self):
+        """The same with a stream axis in front."""
+        return Targets(None if self.wanted is None else self.wanted[None], self.keep[None])
+
 
 def one_target(target, loss, lead, n_out, dtype):
     """Classes (*lead) for cross entropy, else numbers (*lead, n_out), of a single step."""

@@ -1,0 +1,123 @@
+"""BPTT: exact gradients by keeping the past; TBPTT: the same in windows of time. Event-driven in both directions."""
+
+import numpy as np
+
+from evsim.backward import Backward
+from evsim.check import check_count
+from evsim.learner import Learner
+
+
+class BPTT(Learner):
+    """Backpropagation through time (Werbos 1990) from the present back to the last reset.
+
+    Every step since `reset` is kept, so memory grows with time, and each `gradients()` costs a sweep over all of it
+    that holds a loss. Weights may change in mid-stream: those that were in force are kept too.
+    """
+
+    kind = "bptt"
+    exact = True
+    memory_claim = "O(n T): grows with the sequence, by the Steps of every unit"
+    cost_claim = "density * (activity + phi-rate) * n^2, and n"
+    source = "Werbos: Backpropagation through time: what it does and how to do it (1990)"
+    keeps = True
+
+    def __init__(self, net, loss="cross_entropy", streams=1, threads=1, slots=32):
+        self._thetas = np.zeros((1, 0))
+        self._now = 0  # which of them is in force
+        super().__init__(net, loss, streams, threads, slots)
+        self._thetas = net.theta[None].copy()
+
+    def state(self):
+        return {**super().state(), "thetas": self._thetas.copy(), "now": np.array(self._now)}
+
+    def load_state(self, state):
+        super().load_state(state)
+        self._thetas, self._now = state["thetas"].copy(), int(state["now"])
+
+    def _state_shapes(self, name, array):
+        if name == "thetas":
+            return [(n, array.shape[1]) for n in range(1, self._forward.slots + 2)]
+        return super()._state_shapes(name, array)
+
+    def _slots(self):
+        return {**super()._slots(), "segment": self._segment}
+
+    def _allocate(self, streams, slots):
+        self._segment = np.zeros((streams, slots + 1), np.int32)
+        self._backward = Backward(self.net, streams)
+        super()._allocate(streams, slots)
+
+    def _workspace(self):
+        return (*super()._workspace(), self._backward.workspace())
+
+    def _engine_memory(self):
+        back = self._backward
+        structure = sum(a.nbytes for a in back.graph if isinstance(a, np.ndarray))
+        return {"steps": self._segment.nbytes + self._thetas.nbytes, "structure": structure, "state": back.lam.nbytes}
+
+    def _need(self, steps):
+        if self._open + steps > self._forward.slots:
+            self._grow(max(2 * self._forward.slots, self._open + steps))
+
+    def _grow(self, slots):
+        self._forward.grow(slots)
+        for name in ("_labels", "_values", "_told", "_delta", "_segment"):
+            old = getattr(self, name)
+            new = np.zeros((len(old), slots + 1, *old.shape[2:]), old.dtype)
+            new[:, : old.shape[1]] = old
+            setattr(self, name, new)
+        self._bind()
+
+    def _weights_changed(self):
+        if self._open:
+            self._thetas = np.concatenate([self._thetas, self.net.theta[None]])
+        else:
+            self._thetas = self.net.theta[None].copy()
+        self._now = len(self._thetas) - 1
+
+    def _learn(self, lo, hi, start, steps, worker):
+        self._segment[lo:hi, start + 1 : start + steps + 1] = self._now
+
+    def _settle(self, lo, hi, steps, worker):
+        self._backward.lam[lo:hi] = 0
+        self._backward.sweep(
+            lo, hi, steps, self._thetas, self._segment, self._forward, self._told, self._delta, self._gradient,
+            self._spaces[worker][2], self._counts[worker],
+        )  # fmt: skip
+
+
+class TBPTT(BPTT):
+    """Truncated backpropagation through time (Williams and Peng 1990): states pass from window to window, derivatives
+    do not.
+
+    window: steps after which, counted from `reset`, the past is cut off. Weights may change within a window.
+    """
+
+    kind = "tbptt"
+    exact = False
+    drops = "what happened before the window a loss lies in"
+    memory_claim = "O(n window), whatever the sequence's length"
+    source = "Williams and Peng: An efficient gradient-based algorithm for on-line training (1990)"
+
+    def __init__(self, net, loss="cross_entropy", window=32, streams=1, threads=1):
+        self.window = check_count("window", window)
+        super().__init__(net, loss, streams, threads, self.window)
+
+    def config(self):
+        return {**super().config(), "window": self.window}
+
+    def _need(self, steps):
+        """Windows are closed as they fill."""
+
+    def _weights_changed(self):
+        if self._open == self.window:
+            self._spread(lambda lo, hi, worker: self._finish(lo, hi, self.window, worker))
+            self._open = 0
+        super()._weights_changed()
+
+    def _close(self, lo, hi, steps, worker):
+        forward = self._forward
+        for cell, place in zip(self.net.stack, self.net.layout.layers, strict=True):
+            forward.stored[lo:hi, place.first : place.first + place.units, len(cell.kept) :] = 0
+        forward.phi[lo:hi, steps] = 0
+        forward.D[lo:hi, steps] = 0
