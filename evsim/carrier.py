@@ -86,7 +86,8 @@ class Carrier(Learner):
 
     def _workspace(self):
         net, tiles = self.net, self._tiles
-        units, edges, states = net.layout.units, self._links, self._forward.A.shape[3]
+        units, edges = net.layout.units, self._links
+        states = max(len(c.states) for c in net.stack)
         members = int((tiles.span[:, -1] - tiles.span[:, 0]).max())
         influence = (
             np.zeros((PIECE + 1, units), net.dtype),

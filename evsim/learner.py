@@ -89,15 +89,14 @@ class Learner:
         """
         single, n = self.streams == 1, self.streams
         x = self._floats("x_t", x_t, (self.net.n_in,) if single else (n, self.net.n_in))
-        told = target is not None
-        target = self._one_target(target, single) if told else None
+        wanted = None if target is None else self._one_target(target, single)
         self._follow(1)
         self._open = self._make_room(0, n, self._open, 0)
         which, slot = 0 if single else slice(n), self._open + 1
         self._forward.x[which, slot] = x
-        self._told[which, slot] = told
-        if told:
-            self._wanted[which, slot] = target
+        self._told[which, slot] = wanted is not None
+        if wanted is not None:
+            self._wanted[which, slot] = wanted
         self._work(0, n, slot - 1, 1, 0)
         self._open = slot
         return self._forward.out[which, slot].copy()
