@@ -1,11 +1,14 @@
 """UORO: unbiased, against RTRL; equal to a dense recursion with the same signs; the same however it is run."""
 
+import time
+
 import numpy as np
 import pytest
 from naive import Influence
 from oracle import at_once, by_steps, in_pieces, keeps, learnable, network, one_step, sequence, speaking, targets_for
 
 import evsim
+from evsim.build import build_learner
 
 STEPS, STREAMS, BATCHES = 5, 2000, 50
 STACKS = [
@@ -187,7 +190,6 @@ def signs_of(learner, b=0):
     return found
 
 
-@pytest.mark.nojit
 @each_stack
 def test_it_equals_the_dense_recursion(stack, readout):
     steps = 12
@@ -306,7 +308,17 @@ def test_it_trains_in_memory_that_is_known_before():
 
 
 @pytest.mark.nojit
-def test_the_seed_must_be_a_whole_number():
+def test_the_seed_is_a_whole_number_and_that_of_the_settings():
+    net = network(("egru",))
     for seed in (-1, 0.5, None):
         with pytest.raises(ValueError, match="seed="):
-            evsim.UORO(network(("egru",)), seed=seed)
+            evsim.UORO(net, seed=seed)
+    assert build_learner({"learner": "uoro", "seed": 3}, net, "mse").config()["seed"] == 3
+
+
+@pytest.mark.nojit
+def test_many_streams_are_made_quickly():
+    net, began = network(("egru",)), time.perf_counter()
+    learner = evsim.UORO(net, streams=20000)
+    assert time.perf_counter() - began < 5
+    assert len({word for source in learner._random[:1000] for word in source.random_raw(1).tolist()}) == 1000
