@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from evsim.checkpoint import Checkpoint, load, save
     from evsim.learners.bptt import BPTT, TBPTT
     from evsim.learners.rtrl import RTRL
+    from evsim.learners.uoro import UORO
     from evsim.network import Network
     from evsim.optim import SGD, Adam
     from evsim.readout import LeakyReadout, Readout
@@ -44,6 +45,7 @@ __all__ = [
     "StepDecay",
     "TBPTT",
     "Trainer",
+    "UORO",
     "load",
     "names",
     "register",
@@ -69,6 +71,7 @@ _MODULE_OF = {
     "StepDecay": "evsim.schedule",
     "TBPTT": "evsim.learners.bptt",
     "Trainer": "evsim.trainer",
+    "UORO": "evsim.learners.uoro",
     "load": "evsim.checkpoint",
     "names": "evsim.registry",
     "register": "evsim.registry",

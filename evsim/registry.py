@@ -22,6 +22,7 @@ LEARNERS = {
     "bptt": "evsim.learners.bptt:BPTT",
     "rtrl": "evsim.learners.rtrl:RTRL",
     "tbptt": "evsim.learners.bptt:TBPTT",
+    "uoro": "evsim.learners.uoro:UORO",
 }
 TASKS = {
     "digits": "evsim.tasks.digits:Digits",
