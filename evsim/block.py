@@ -27,7 +27,8 @@ class Block:
         self.flag_unit = np.concatenate(
             [tiles.unit[tiles.span[t[0], t[5]] : tiles.span[t[0], -1]] for t in tiles.tile]
         )
-        self.rows_of_set = [np.concatenate([self.first_state[u] + np.arange(states[u]) for u in s]) for s in self.sets]
+        all_states = np.split(np.arange(states.sum()), self.first_state[1:])
+        self.rows_of_set = [np.concatenate([all_states[u] for u in s]) for s in self.sets]
         size, k, g = int(states.sum()), int(states.max()), max(len(c.channels) for c in cells)
         local = max(1, max(len(c.local) for c in cells))
         rec = max(1, int(self.back[8][-1]) * k)

@@ -26,7 +26,7 @@ def list_sources(
     """List the edges along which slot t hears the events of `slot`, by source, with a coefficient per target state.
 
     up: 0 for recurrent edges, 1 for those to the layer above; the edges of unit u begin at ptr[offset + u]. Entries of
-    level l are begin[t, l]..begin[t, l + 1] - 1; the edges of entry a, with state[t, e] and coef[t, e], end at end[t, a].
+    level l are begin[t, l]..begin[t, l + 1] - 1; the edges of entry a end at end[t, a], each with state, coef.
     """
     levels, units = layers.shape[0], first_state.shape[0]
     a, e = 0, 0

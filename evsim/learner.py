@@ -40,7 +40,7 @@ class Learner:
     memory_claim: ClassVar[str]
     cost_claim: ClassVar[str]
     source: ClassVar[str]
-    keeps: ClassVar[bool] = False  # does an open block span calls; if not, `_learn` has read it all
+    keeps: bool = False  # does an open block span calls; if not, `_learn` has read it all
 
     def __init__(self, net, loss="cross_entropy", streams=1, threads=1, slots=32):
         self.net = check_network(net)
@@ -243,6 +243,7 @@ class Learner:
         steps = slice(0, self._open + 1)
         return {
             "streams": np.array(self.streams), "stepped": np.array(self._stepped), "open": np.array(self._open),
+            "stale": np.array(self._version != self.net.version),
             "gradient": self._gradient.copy(), "loss": self._loss.copy(), "counts": self.counts,
             "stored": forward.stored.copy(), **{name: array[:, steps].copy() for name, array in self._slots().items()},
         }  # fmt: skip
@@ -262,6 +263,7 @@ class Learner:
         self.reset()
         self._check_state(state, capacity, steps)
         self.streams, self._stepped, self._open = int(state["streams"]), bool(state["stepped"]), steps
+        self._version = self.net.version - int(state["stale"])
         self._forward.stored[:], self._gradient[:], self._loss[:] = state["stored"], state["gradient"], state["loss"]
         for name, array in self._slots().items():
             array[:, : steps + 1] = state[name]

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from naive import Step
 
-from evsim import RTRL, LeakyReadout, Network, Readout
+from evsim import BPTT, RTRL, LeakyReadout, Network, Readout
 from evsim.forward import Forward
 from evsim.models.network import TorchNetwork, summed_loss
 from evsim.opcount import new_count
@@ -200,6 +200,39 @@ class Unrolled:
         return np.array([np.concatenate([y[0].detach().numpy() != 0 for y in ys]) for ys in self.events])
 
 
+class Shared:
+    """Torch, step by step, with parameters that change: a constant for each step, plus one delta shared by all.
+
+    window: steps after which states are detached from their past; None: never.
+    """
+
+    def __init__(self, net, x, window=None):
+        self.net, self.model, self.window = net, TorchNetwork(net), window
+        self.x = torch.from_numpy(x[None])
+        self.state = self.model.start(1, self.x)
+        trained = {name: value for name, value in net.parameters().items() if name not in net.layout.untrained}
+        self.delta = {name: torch.zeros(value.shape, dtype=torch.float64) for name, value in trained.items()}
+        for tensor in self.delta.values():
+            tensor.requires_grad_()
+
+    def step(self, t):
+        """Outputs at t with the parameters in force now."""
+        masks = self.net.masks()
+        values = {name: torch.from_numpy(value) for name, value in self.net.parameters().items()}
+        for name, delta in self.delta.items():
+            values[name] = values[name] + (delta * torch.from_numpy(masks[name]) if name in masks else delta)
+        if self.window and t % self.window == 0:
+            self.state = [(y.detach(), tuple(w.detach() for w in kept)) for y, kept in self.state]
+        out, self.state = self.model.step(self.x[:, t], self.state, values)
+        return out[0]
+
+    def gradients(self, total):
+        """d total / d delta."""
+        found = torch.autograd.grad(total, list(self.delta.values()), retain_graph=True, allow_unused=True)
+        empty = {name: np.zeros(d.shape) for name, d in self.delta.items()}
+        return {name: empty[name] if g is None else g.numpy() for name, g in zip(self.delta, found)}
+
+
 def worst(ours, truth):
     """Largest error over parameters, each relative to its own largest entry; infinite if what should be 0 is not."""
     assert list(ours) == list(truth)
@@ -235,6 +268,14 @@ def in_pieces(learner, x, targets, keep, cuts=(1, 2, 35)):
 
 
 FEEDS = (by_steps, at_once, in_pieces)
+ENGINES = {  # name -> exact learner for a sequence of so many steps
+    "stepping": lambda net, steps, **options: RTRL(net, **options),
+    "block 2": lambda net, steps, **options: RTRL(net, block=2, **options),
+    "block 7": lambda net, steps, **options: RTRL(net, block=7, **options),
+    "block 16": lambda net, steps, **options: RTRL(net, block=16, **options),
+    "whole": lambda net, steps, **options: RTRL(net, block=max(steps, 2), **options),
+    "bptt": lambda net, steps, **options: BPTT(net, **options),
+}
 
 
 def one_step(net, forward, b=0, slot=1):

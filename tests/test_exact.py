@@ -6,6 +6,7 @@ from itertools import product
 import numpy as np
 import pytest
 from oracle import (
+    ENGINES,
     FEEDS,
     KINDS,
     LOSSES,
@@ -239,10 +240,11 @@ def test_gradients_equal_backpropagation(case):
             break
     else:
         raise AssertionError("no network of these says anything")
-    for feed in FEEDS:
-        learner = evsim.RTRL(net, loss=loss)
+    ways = [(name, FEEDS[(turn + k) % 3]) for k, name in enumerate(ENGINES)]
+    for name, feed in dict.fromkeys([*product(["stepping"], FEEDS), *ways]):
+        learner = ENGINES[name](net, steps, loss=loss)
         out = feed(learner, x, targets, keep)
-        assert worst(learner.gradients(), truth) <= TOLERANCE
+        assert worst(learner.gradients(), truth) <= TOLERANCE, name
         np.testing.assert_allclose(out, unrolled.out.detach(), rtol=1e-9, atol=1e-11)
 
 
@@ -260,15 +262,16 @@ def lively(stack, steps, loss, **picks):
 def test_gradients_are_exact_at_any_step(stack):
     picks = dict(surrogate="wide", readout=READOUTS[len(stack) % 2], detach=False, learn="all", spread=True)
     net, x, targets, keep = lively(stack, 20, "mse", density=0.4, **picks)
-    unrolled, learner = Unrolled(net, x), evsim.RTRL(net, loss="mse")
-    seen = np.zeros(len(x), bool)
+    unrolled, seen = Unrolled(net, x), np.zeros(len(x), bool)
+    learners = {name: make(net, len(x), loss="mse") for name, make in ENGINES.items()}
     for t in range(len(x)):
-        learner.step(x[t], targets[t] if keep[t] else None)
         seen[t] = keep[t]
         truth = unrolled.gradients("mse", targets, seen)
-        assert worst(learner.gradients(), truth) <= TOLERANCE
         errors = (unrolled.out.detach().numpy() - targets) ** 2
-        assert learner.loss == pytest.approx(errors.mean(1)[seen].sum(), rel=1e-12)
+        for name, learner in learners.items():
+            learner.step(x[t], targets[t] if keep[t] else None)
+            assert worst(learner.gradients(), truth) <= TOLERANCE, name
+            assert learner.loss == pytest.approx(errors.mean(1)[seen].sum(), rel=1e-12)
 
 
 FULL = [
@@ -288,10 +291,12 @@ def test_every_case(stack, density, surrogate, readout, detach, learn):
     for turn, (steps, spread) in enumerate(product(LENGTHS, FACTORS["spread"])):
         net = net_of(stack, density, surrogate, readout, detach, learn, spread, seed=steps, turn=turn)
         loss, keep = LOSSES[turn % 3], keeps(steps)[FACTORS["keep"][(turn + turn // 3) % 3]]
-        x, targets, learner = sequence(net, steps), targets_for(net, loss, (steps,)), evsim.RTRL(net, loss=loss)
+        x, targets = sequence(net, steps), targets_for(net, loss, (steps,))
         truth = Unrolled(net, x).gradients(loss, targets, keep)
-        FEEDS[turn % 3](learner, x, targets, keep)
-        assert worst(learner.gradients(), truth) <= TOLERANCE, (steps, spread, loss)
+        for k, (name, make) in enumerate(ENGINES.items()):
+            learner = make(net, steps, loss=loss)
+            FEEDS[(turn + k) % 3](learner, x, targets, keep)
+            assert worst(learner.gradients(), truth) <= TOLERANCE, (steps, spread, loss, name)
         names |= set(truth)
         alive |= {name for name, g in truth.items() if g.any()}
     assert learn != "all" or alive == names, names - alive  # each parameter matters in some of them

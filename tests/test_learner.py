@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from oracle import (
+    ENGINES,
     FEEDS,
     KINDS,
     LOSSES,
@@ -11,7 +12,7 @@ from oracle import (
     READOUTS,
     SINGLE,
     TOLERANCE,
-    TorchNetwork,
+    Shared,
     Unrolled,
     at_once,
     by_steps,
@@ -36,34 +37,6 @@ def bits(learner):
 
 # Updates in mid-stream
 
-class Shared:
-    """Torch, step by step, with parameters that change: a constant for each step, plus one delta shared by all."""
-
-    def __init__(self, net, x):
-        self.net, self.model = net, TorchNetwork(net)
-        self.x = torch.from_numpy(x[None])
-        self.state = self.model.start(1, self.x)
-        trained = {name: value for name, value in net.parameters().items() if name not in net.layout.untrained}
-        self.delta = {name: torch.zeros(value.shape, dtype=torch.float64) for name, value in trained.items()}
-        for tensor in self.delta.values():
-            tensor.requires_grad_()
-
-    def step(self, t):
-        """Outputs at t with the parameters in force now."""
-        masks = self.net.masks()
-        values = {name: torch.from_numpy(value) for name, value in self.net.parameters().items()}
-        for name, delta in self.delta.items():
-            values[name] = values[name] + (delta * torch.from_numpy(masks[name]) if name in masks else delta)
-        out, self.state = self.model.step(self.x[:, t], self.state, values)
-        return out[0]
-
-    def gradients(self, total):
-        """d total / d delta."""
-        found = torch.autograd.grad(total, list(self.delta.values()), retain_graph=True, allow_unused=True)
-        empty = {name: np.zeros(d.shape) for name, d in self.delta.items()}
-        return {name: empty[name] if g is None else g.numpy() for name, g in zip(self.delta, found)}
-
-
 @pytest.mark.parametrize("every", [1, 4, 7])
 @pytest.mark.parametrize("stack", STACKS, ids="-".join)
 def test_updates_in_mid_stream_stay_exact(stack, every):
@@ -71,17 +44,21 @@ def test_updates_in_mid_stream_stay_exact(stack, every):
     steps = 21
     readout = READOUTS[every % 2]
     options = dict.fromkeys(learnable(stack, readout), True)
-    net = network(stack, density=0.5, spread=True, seed=1, readout=readout, **options)
+    nets = [network(stack, density=0.5, spread=True, seed=1, readout=readout, **options) for _ in ENGINES]
+    net, optimizer = nets[0], evsim.SGD(0.05)
     x, targets = sequence(net, steps), targets_for(net, "cross_entropy", (steps,))
-    learner, truth, optimizer = evsim.RTRL(net), Shared(net, x), evsim.SGD(0.05)
-    before, total = net.parameters(), 0.0
+    learners = {name: make(one, steps) for (name, make), one in zip(ENGINES.items(), nets)}
+    truth, before, total = Shared(net, x), net.parameters(), 0.0
     for t in range(steps):
         out = truth.step(t)
         total = total + summed_loss("cross_entropy", out, torch.tensor(targets[t]))
-        np.testing.assert_allclose(learner.step(x[t], int(targets[t])), out.detach(), rtol=1e-10, atol=1e-12)
+        for learner in learners.values():
+            np.testing.assert_allclose(learner.step(x[t], int(targets[t])), out.detach(), rtol=1e-10, atol=1e-12)
         if (t + 1) % every == 0:
-            assert worst(learner.gradients(), truth.gradients(total)) <= TOLERANCE
-            learner.update(optimizer)
+            wanted = truth.gradients(total)
+            for name, learner in learners.items():
+                assert worst(learner.gradients(), wanted) <= TOLERANCE, name
+                learner.update(optimizer)
             total = 0.0
     after = net.parameters()
     moved = {name: np.abs(after[name] - before[name]).max() for name in truth.delta if name.startswith("layers.0")}

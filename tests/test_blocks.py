@@ -1,0 +1,324 @@
+"""Blocks and windows: M after a block, what crosses its boundaries, weights that change, truncation, saving, memory."""
+
+import numpy as np
+import pytest
+import torch
+from oracle import (
+    ENGINES,
+    FEEDS,
+    LOSSES,
+    PAIRS,
+    READOUTS,
+    SINGLE,
+    TOLERANCE,
+    TRIPLES,
+    Shared,
+    Unrolled,
+    at_once,
+    by_steps,
+    learnable,
+    network,
+    pick,
+    sequence,
+    speaking,
+    targets_for,
+    worst,
+)
+
+import evsim
+from evsim.models.network import summed_loss
+
+STACKS = SINGLE + PAIRS + TRIPLES
+KEEPING = [name for name in ENGINES if name != "stepping"]
+STEPS = 61  # a multiple of no block
+
+
+def lively(stack, steps=STEPS, **options):
+    """A network of those cells in which every parameter is trained and every layer matters."""
+    readout = pick(READOUTS, *stack)
+    options = dict(dict.fromkeys(learnable(stack, readout), True), density=0.4, readout=readout, **options)
+    return speaking(stack, steps, spread=True, **options)
+
+
+def closed(learner):
+    """The learner with its open block closed."""
+    learner._finish(0, learner.streams, learner._open, 0)
+    learner._open = 0
+    return learner
+
+
+# M after blocks
+
+@pytest.mark.parametrize("stack", STACKS, ids="-".join)
+def test_blocks_carry_the_same_influence(stack):
+    net = lively(stack)
+    x, targets = sequence(net, STEPS), targets_for(net, "mse", (STEPS,))
+    truth = evsim.RTRL(net, loss="mse")
+    truth.run(x, targets)
+    M = truth.influence()
+    assert M.any()
+    for block in (2, 7, 16, STEPS - 1, STEPS):
+        learner = evsim.RTRL(net, loss="mse", block=block)
+        learner.run(x, targets)
+        np.testing.assert_allclose(closed(learner).influence(), M, rtol=1e-12, atol=1e-13 * abs(M).max())
+
+
+@pytest.mark.parametrize("units", [(70,), (40, 30)])
+def test_more_rows_than_stand_side_by_side(units):
+    """Several groups of rows; histories held, and made again."""
+    stack = ("egru", "alif")[: len(units)]
+    net = network(stack, units=units, density=0.1, spread=True, learn_threshold=True)
+    x = sequence(net, 40)
+    truth, learner, frugal = evsim.RTRL(net), evsim.RTRL(net, block=16), evsim.RTRL(net, block=16)
+    block = frugal._spaces[0][-1]
+    assert block.groups > 1 and len(block.hist) == block.groups
+    del block.hist[1:]
+    for one in (truth, learner, frugal):
+        one.run(x)
+    M = truth.influence()
+    for one in (learner, frugal):
+        np.testing.assert_allclose(closed(one).influence(), M, rtol=1e-11, atol=1e-13 * abs(M).max())
+
+
+def test_numbers_too_small_to_be_normal_are_zero():
+    """The processor is slow with them. A unit that forgets by half in a step is left with one after 1,050."""
+    cell = evsim.LIF(3, beta=0.5, mask_rec=np.zeros((3, 3), bool))
+    net = evsim.Network(2, cell, evsim.Readout(2), dtype="float64")
+    x = np.zeros((1051, 2))
+    x[0] = 1
+    stepping, learner = evsim.RTRL(net), evsim.RTRL(net, block=1051)
+    for one in (stepping, learner):
+        one.run(x)
+    sizes = [np.abs(one.influence()) for one in (stepping, closed(learner))]
+    assert 0 < sizes[0][sizes[0] > 0].min() < np.finfo(float).tiny < sizes[1][sizes[1] > 0].min()
+
+
+# What crosses a boundary
+
+class Torn(evsim.RTRL):
+    """Forgets something of the step before each block."""
+
+    lost = ""
+
+    def _finish(self, lo, hi, at, worker):
+        arrays = [getattr(self._forward, name) for name in self.lost.split()]
+        saved = [array[:, 0].copy() for array in arrays]
+        for array in arrays:
+            array[:, 0] = 0
+        super()._finish(lo, hi, at, worker)
+        for array, old in zip(arrays, saved):
+            keep = array[:, 0].copy()  # what was carried over
+            array[:, 0] = keep if at else old
+
+
+@pytest.mark.parametrize("lost", ["", "D", "phi D"])
+def test_what_is_lost_between_blocks_is_seen(lost):
+    errors = []
+    for stack in [("egru",), ("lif",), ("cubalif",), ("egru", "lif")]:
+        net = lively(stack)
+        x, targets = sequence(net, STEPS), targets_for(net, "mse", (STEPS,))
+        learner = Torn(net, loss="mse", block=7)
+        learner.lost = lost
+        learner.run(x, targets)
+        errors.append(worst(learner.gradients(), Unrolled(net, x).gradients("mse", targets, np.ones(STEPS, bool))))
+    if lost:
+        assert min(errors) > 1e-6
+    else:
+        assert max(errors) <= TOLERANCE
+
+
+# Weights that change
+
+def changed(net, rng):
+    """Parameters with other weights and biases."""
+    values = net.parameters()
+    return values | {n: v * rng.uniform(0.9, 1.1, v.shape) for n, v in values.items() if "weight" in n or "bias" in n}
+
+
+@pytest.mark.parametrize("engine", KEEPING)
+def test_weights_loaded_in_an_open_block(engine):
+    """Steps are read with the weights that were in force, whoever has changed them."""
+    net = lively(("egru", "lif"))
+    x, targets = sequence(net, 20), targets_for(net, "mse", (20,))
+    learner, truth, total = ENGINES[engine](net, 20, loss="mse"), Shared(net, x), 0.0
+    rng = np.random.default_rng(0)
+    for t in range(20):
+        if t in (5, 11, 12):
+            net.load_parameters(changed(net, rng))
+            if t == 11:
+                assert worst(learner.gradients(), truth.gradients(total)) <= TOLERANCE
+        total = total + summed_loss("mse", truth.step(t), torch.tensor(targets[t]))
+        learner.step(x[t], targets[t])
+    assert worst(learner.gradients(), truth.gradients(total)) <= TOLERANCE
+
+
+def test_reading_a_block_with_later_weights_is_seen():
+    net = lively(("egru", "lif"))
+    x, targets = sequence(net, 20), targets_for(net, "mse", (20,))
+    found = []
+    for stale in (False, True):
+        learner = evsim.RTRL(net, loss="mse", block=7)
+        learner.run(x[:5], targets[:5])
+        before = net.parameters()
+        net.load_parameters(changed(net, np.random.default_rng(0)))
+        if stale:
+            learner._weights[:] = net.theta
+        learner.run(x[5:], targets[5:])
+        found.append(learner.gradients())
+        net.load_parameters(before)
+    assert worst(found[1], found[0]) > 1e-3
+
+
+# Windows
+
+@pytest.mark.parametrize("window", [1, 4, 13])
+@pytest.mark.parametrize("stack", STACKS, ids="-".join)
+def test_truncated_gradients_are_those_of_detached_states(stack, window):
+    """With weights that change at steps of their own."""
+    steps, nets = 26, [lively(stack) for _ in range(2)]
+    net = nets[0]
+    loss = pick(LOSSES, *stack)
+    x, targets = sequence(net, steps), targets_for(net, loss, (steps,))
+    truth, learner, whole = Shared(net, x, window), evsim.TBPTT(net, loss=loss, window=window), Shared(nets[1], x)
+    optimizer, total, uncut = evsim.SGD(0.02), 0.0, 0.0
+    for t in range(steps):
+        total = total + summed_loss(loss, truth.step(t), torch.tensor(targets[t]))
+        uncut = uncut + summed_loss(loss, whole.step(t), torch.tensor(targets[t]))
+        learner.step(x[t], targets[t])
+        if t in (2, 9, 10, 12, 25):
+            found, wanted = learner.gradients(), truth.gradients(total)
+            assert worst(found, wanted) <= TOLERANCE
+            if t == 25 and window < 4:
+                assert worst(found, whole.gradients(uncut)) > 1e-6 or not any(c.memory for c in net.layers)
+            learner.update(optimizer)
+            nets[1].load_parameters(net.parameters())
+            total = uncut = 0.0
+
+
+def test_a_window_as_long_as_the_sequence_truncates_nothing():
+    net = lively(("alif",))
+    x, targets = sequence(net, 30), targets_for(net, "mse", (30,))
+    truth = Unrolled(net, x).gradients("mse", targets, np.ones(30, bool))
+    for window, exact in ((30, True), (29, False)):
+        for feed in FEEDS:
+            learner = evsim.TBPTT(net, loss="mse", window=window)
+            feed(learner, x, targets, np.ones(30, bool))
+            assert (worst(learner.gradients(), truth) <= TOLERANCE) == exact
+
+
+# Streams, pieces, losses of one's own, saving
+
+def make(engine, net, **options):
+    return evsim.TBPTT(net, window=7, **options) if engine == "tbptt" else ENGINES[engine](net, 40, **options)
+
+
+@pytest.mark.parametrize("engine", [*KEEPING, "tbptt"])
+def test_streams_threads_and_pieces_change_nothing(engine):
+    net = lively(("egru", "alif"))
+    x, targets = sequence(net, 40, lead=(3,)), targets_for(net, "mse", (3, 40))
+    found = []
+    for threads, cuts in ((1, (40,)), (2, (40,)), (1, (1, 9, 10, 33, 40))):
+        learner = make(engine, net, loss="mse", streams=3, threads=threads)
+        for lo, hi in zip((0, *cuts), cuts):
+            learner.run(x[:, lo:hi], targets[:, lo:hi])
+        found.append((learner.gradient().tobytes(), learner.loss))
+    assert len(set(found)) == 1
+    total = 0
+    for b in range(3):
+        learner = make(engine, net, loss="mse")
+        by_steps(learner, x[b], targets[b], np.ones(40, bool))
+        total = total + learner.gradient()
+        assert learner.reset() is None  # gradients stay
+        np.testing.assert_array_equal(learner.gradient(), learner.gradient())
+    np.testing.assert_allclose(np.frombuffer(found[0][0]), total, rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("engine", [*KEEPING, "tbptt"])
+def test_a_reset_keeps_what_was_owed(engine):
+    net = lively(("egru",))
+    x, targets = sequence(net, 12), targets_for(net, "mse", (12,))
+    learner, other = make(engine, net, loss="mse"), make(engine, net, loss="mse")
+    learner.run(x, targets)
+    wanted = learner.gradient()
+    other.run(x, targets)
+    other.reset(streams=3)
+    np.testing.assert_array_equal(other.gradient(), wanted)
+    other.zero_gradients()
+    other.run(np.stack([x] * 3), np.stack([targets] * 3))
+    np.testing.assert_allclose(other.gradient(), 3 * wanted, rtol=1e-12)
+
+
+@pytest.mark.parametrize("engine", [*KEEPING, "tbptt"])
+def test_a_loss_of_ones_own(engine):
+    net = lively(("egru", "lif"))
+    x, targets = sequence(net, 20), targets_for(net, "mse", (20,))
+    ours, theirs = make(engine, net, loss="mse"), make(engine, net, loss="mse")
+    for t in range(20):
+        out = theirs.step(x[t], targets[t] if t % 3 == 0 else None)
+        ours.step(x[t], targets[t] if t % 6 == 0 else None)
+        if t % 3 == 0 and t % 6:
+            half = (out - targets[t]) / net.n_out
+            ours.accumulate(half)
+            ours.accumulate(half)
+    np.testing.assert_allclose(ours.gradient(), theirs.gradient(), rtol=1e-10, atol=1e-13)
+    assert ours.gradient().any()
+
+
+@pytest.mark.parametrize("changed", [False, True])
+@pytest.mark.parametrize("engine", [*KEEPING, "tbptt"])
+def test_a_saved_learner_goes_on_bit_for_bit(engine, changed, tmp_path):
+    net = lively(("egru", "lif"))
+    x, targets = sequence(net, 40), targets_for(net, "cross_entropy", (40,))
+    learner, optimizer = make(engine, net), evsim.SGD(0.01)
+    learner.run(x[:19], targets[:19])
+    if changed:
+        learner.update(optimizer)
+        learner.run(x[19:20], targets[19:20])
+        learner.update(optimizer)
+    evsim.save(tmp_path / "all.npz", net, learner)
+    found = evsim.load(tmp_path / "all.npz")
+    for one in (learner, found.learner):
+        one.run(x[20:], targets[20:])
+    assert found.learner.gradient().tobytes() == learner.gradient().tobytes()
+    assert found.learner.loss == learner.loss
+    for one in (learner, found.learner):
+        one.update(optimizer)
+    assert found.net.theta.tobytes() == net.theta.tobytes()
+
+
+def test_a_learner_that_has_seen_much_can_be_saved_too(tmp_path):
+    net = lively(("egru",))
+    x, targets = sequence(net, 200), targets_for(net, "cross_entropy", (200,))
+    learner = evsim.BPTT(net)
+    learner.run(x[:150], targets[:150])
+    evsim.save(tmp_path / "all.npz", net, learner)
+    found = evsim.load(tmp_path / "all.npz").learner
+    for one in (learner, found):
+        one.run(x[150:], targets[150:])
+    assert found.gradient().tobytes() == learner.gradient().tobytes()
+
+
+# Memory and refusals
+
+@pytest.mark.parametrize("engine", [*KEEPING, "tbptt"])
+def test_memory_grows_with_time_only_where_it_says_so(engine):
+    net = network(("egru", "lif"), units=(20, 10), dtype="float32")
+    learner = make(engine, net)
+    known = learner.memory["total"]
+    x, targets = sequence(net, 3000), targets_for(net, "cross_entropy", (3000,))
+    at_once(learner, x, targets, np.ones(3000, bool))
+    learner.gradients()
+    if engine == "bptt":
+        assert learner.memory["total"] > 20 * known
+    else:
+        assert learner.memory["total"] == known
+
+
+def test_refusals():
+    net = network(("egru",))
+    for block in (0, -1, 1.5, True):
+        with pytest.raises((TypeError, ValueError), match="block"):
+            evsim.RTRL(net, block=block)
+    for window in (0, 2.5):
+        with pytest.raises((TypeError, ValueError), match="window"):
+            evsim.TBPTT(net, window=window)
