@@ -24,19 +24,19 @@ class Local(Carrier):
     cost_claim = "P for each entry of A that is not 0, and in a stack K * density_in * phi-rate * n * m * P(below)"
 
     def __init__(self, net, loss, streams, threads, broadcast, seed, decay):
-        layout = check_network(net).layout
+        self.net = check_network(net)
         self.broadcast = check_choice("broadcast", broadcast, BROADCASTS)
         self.seed = check_count("seed", seed, 0)
         self.decay = check_below_one("decay", decay)
         self._feedback, self._seen = net.theta, np.zeros(0, net.dtype)
         if broadcast != "symmetric":  # as theta, but for W
-            n_out, top = layout.names["readout.weight"][0]
-            drawn = np.random.default_rng(self.seed).standard_normal((n_out, top)) / sqrt(top)
+            shape = net.layout.names["readout.weight"][0]
+            drawn = np.random.default_rng(self.seed).standard_normal(shape) / sqrt(shape[1])
             self._feedback = net.theta.copy()
             self._feedback[self._places] = drawn.ravel()
         if broadcast == "adaptive":
             self._seen = net.theta[self._places]  # W when B was last brought up to date
-        super().__init__(net, loss, streams, threads, within(layout, 0), recurrent=False)
+        super().__init__(net, loss, streams, threads, within(net.layout, 0), recurrent=False)
 
     @property
     def _places(self):
