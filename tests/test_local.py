@@ -55,11 +55,12 @@ class Following:
     """Adaptive feedback, from the readout's weights of each step."""
 
     def __init__(self, net, seed, decay):
-        self.B, self.W, self.decay = drawn(net, seed), net.parameters()["readout.weight"], decay
+        self.net, self.decay, self.version = net, decay, net.version
+        self.B, self.W = drawn(net, seed), net.parameters()["readout.weight"]
 
     def __call__(self, W):
-        if not np.array_equal(W, self.W):
-            self.B, self.W = (1 - self.decay) * self.B + W - self.W, W
+        if self.version != self.net.version:  # W itself may be the same after an update
+            self.B, self.W, self.version = (1 - self.decay) * self.B + W - self.W, W, self.net.version
         return self.B
 
 
