@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from evsim.learners.rflo import RFLO
     from evsim.learners.rtrl import RTRL
     from evsim.learners.snap import SnAp
+    from evsim.learners.uoro import UORO
     from evsim.network import Network
     from evsim.optim import SGD, Adam
     from evsim.readout import LeakyReadout, Readout
@@ -50,6 +51,7 @@ __all__ = [
     "StepDecay",
     "TBPTT",
     "Trainer",
+    "UORO",
     "load",
     "names",
     "register",
@@ -78,6 +80,7 @@ _MODULE_OF = {
     "StepDecay": "evsim.schedule",
     "TBPTT": "evsim.learners.bptt",
     "Trainer": "evsim.trainer",
+    "UORO": "evsim.learners.uoro",
     "load": "evsim.checkpoint",
     "names": "evsim.registry",
     "register": "evsim.registry",

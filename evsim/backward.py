@@ -35,6 +35,11 @@ class Backward:
         states = max(len(c.states) for c in self.net.stack)
         self.lam = np.zeros((streams, self.net.layout.units, states), self.net.dtype)
 
+    @property
+    def structure(self):
+        """The index arrays that kernels read."""
+        return [given for given in self.graph if isinstance(given, np.ndarray)]
+
     def workspace(self):
         """Scratch of one thread."""
         units, dtype = self.net.layout.units, self.net.dtype
@@ -45,7 +50,7 @@ class Backward:
         """Add to gradient what is told in slots 1..steps of streams lo..hi-1; leaves lam of slot 0."""
         f = forward
         go_back(
-            lo, hi, steps, *self.graph, theta, segment, f.x, f.y, f.A, f.B, f.C, f.phi, f.D, told, delta, gradient,
+            lo, hi, 0, steps, *self.graph, theta, segment, f.x, f.y, f.A, f.B, f.C, f.phi, f.D, told, delta, gradient,
             self.lam, *space, count,
         )  # fmt: skip
 

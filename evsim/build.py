@@ -143,6 +143,8 @@ def build_learner(settings: dict[str, Any], net: Network, loss: str):
     for option in [option for option in options if option not in known]:
         if options.pop(option) != BASE.get(option):
             raise ValueError(f"learner {name!r} has no option {option!r}: leave it out or choose another learner")
+    if "seed" in known:
+        options["seed"] = settings["seed"]
     return made(net, loss=loss, **options)
 
 

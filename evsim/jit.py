@@ -4,6 +4,7 @@ cache: compiled once per machine. nogil: threads run them side by side. error_mo
 fastmath off: sums are taken in the order they are written. _nrt off: kernels allocate nothing, so arrays passed between
 them need no reference counts, which would cost more than a short row's arithmetic.
 jit_inline: for what is called row by row, where passing dozens of arguments would cost more than the work.
+jit_fused: a product and the sum it goes into may be one instruction, rounded once; sums keep their order.
 """
 
 from typing import Any
@@ -14,3 +15,7 @@ _OPTIONS: dict[str, Any] = {"cache": True, "nogil": True, "error_model": "numpy"
 
 jit: Any = numba.njit(**_OPTIONS)
 jit_inline: Any = numba.njit(inline="always", **_OPTIONS)
+
+_FUSED: dict[str, Any] = {**_OPTIONS, "fastmath": {"contract"}}
+jit_fused: Any = numba.njit(**_FUSED)
+jit_fused_inline: Any = numba.njit(inline="always", **_FUSED)

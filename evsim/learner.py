@@ -392,4 +392,4 @@ class Learner:
 def _bytes(space: Any) -> int:
     if isinstance(space, np.ndarray):
         return space.nbytes
-    return sum(_bytes(part) for part in space)
+    return sum(_bytes(part) for part in getattr(space, "arrays", space))

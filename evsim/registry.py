@@ -25,6 +25,7 @@ LEARNERS = {
     "rtrl": "evsim.learners.rtrl:RTRL",
     "snap": "evsim.learners.snap:SnAp",
     "tbptt": "evsim.learners.bptt:TBPTT",
+    "uoro": "evsim.learners.uoro:UORO",
 }
 TASKS = {
     "digits": "evsim.tasks.digits:Digits",

@@ -55,10 +55,10 @@ def receive(b, t, u, states, trained, local_q, level, local_at, eta, lam, phi, D
 
 @jit
 def go_back(
-    lo, hi, steps, layers, in_fed, rec_fed, local_q, n_in, in_ptr, in_target, in_at, rec_ptr, rec_target, rec_at,
+    lo, hi, start, steps, layers, in_fed, rec_fed, local_q, n_in, in_ptr, in_target, in_at, rec_ptr, rec_target, rec_at,
     bias_at, local_at, theta, segment, x, y, A, B, C, phi, D, told, delta, gradient, lam, eta, slope, mixed, count,
 ):  # fmt: skip
-    """Sweep slots steps..1 of streams lo..hi-1; adds to gradient[b].
+    """Sweep slots start + steps..start + 1 of streams lo..hi-1; adds to gradient[b].
 
     theta (segments, size): weights; segment[b, t]: which were in force. told[b, t], delta[b, t]: losses, as in
     `evsim.influence.advance`. lam[b] (units, K): d target / d s after the block, replaced by that before it. The rest
@@ -67,7 +67,7 @@ def go_back(
     levels, units = layers.shape[0], bias_at.shape[0]
     for b in range(lo, hi):
         eta[:] = 0
-        for t in range(steps, 0, -1):
+        for t in range(start + steps, start, -1):
             s = segment[b, t]
             if told[b, t]:
                 first = layers[levels - 1, 1]
@@ -145,7 +145,7 @@ def go_back(
             for u in range(layers[level, 1], end):
                 if eta[u] != 0:
                     receive(
-                        b, 0, u, layers[level, 0], layers[level, 6], local_q, level, local_at, eta[u], lam, phi, D,
+                        b, start, u, layers[level, 0], layers[level, 6], local_q, level, local_at, eta[u], lam, phi, D,
                         gradient,
                     )  # fmt: skip
 

@@ -52,7 +52,7 @@ class BPTT(Learner):
 
     def _engine_memory(self):
         back = self._backward
-        structure = sum(a.nbytes for a in back.graph if isinstance(a, np.ndarray))
+        structure = sum(a.nbytes for a in back.structure)
         return {"steps": self._segment.nbytes + self._thetas.nbytes, "structure": structure, "state": back.lam.nbytes}
 
     def _need(self, steps):

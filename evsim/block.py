@@ -1,0 +1,149 @@
+"""Block: advances the influence matrix over many steps at once, by a sweep for all rows and one matrix product.
+
+    M <- (d state at the end / d state at the start) M + what the block itself adds
+
+The first factor and the sum come from `evsim.lanes`, group by group of end states; the product is numpy's.
+"""
+
+import numpy as np
+
+from evsim.lanes import LANES, add_block, carry_back, list_block
+from evsim.memory import LINE, aligned_zeros
+from evsim.opcount import PROPAGATE
+
+HELD = 2**25  # bytes of history that may be held, so that it need not be made twice
+
+
+class Block:
+    """What blocks of up to `slots` steps need beside M; one for each thread."""
+
+    def __init__(self, net, tiles, sets, graph, back, slots):
+        cells, units, dtype = net.stack, net.layout.units, net.dtype
+        self.tiles, self.sets, self.graph, self.back = tiles, sets, graph, back
+        states = np.array([len(c.states) for c in cells for _ in range(c.units)])
+        self.states = states
+        self.first_state = np.cumsum(states) - states
+        self.memory = np.array([c.memory for c in cells for _ in range(c.units)])
+        self.flag_unit = np.concatenate(
+            [tiles.unit[tiles.span[t[0], t[5]] : tiles.span[t[0], -1]] for t in tiles.tile]
+        )
+        self.rows_of_set = [np.concatenate([self.first_state[u] + np.arange(states[u]) for u in s]) for s in self.sets]
+        size, k, g = int(states.sum()), int(states.max()), max(len(c.channels) for c in cells)
+        local = max(1, max(len(c.local) for c in cells))
+        rec = max(1, int(self.back[8][-1]) * k)
+        inp = max(1, int(self.back[5][-1] - self.back[5][net.n_in]) * k)
+        h = slots + 1
+        self.lists = *_edge_lists(h, units, len(cells), rec, dtype), *_edge_lists(h, units, len(cells), inp, dtype)
+        self.events = *_event_lists(units, h, dtype), *_event_lists(net.n_in + units, h, dtype)
+        self.spread = (
+            np.zeros((units, h, g), dtype), np.zeros((units, h, k, local), dtype), np.zeros((units, h), np.bool_)
+        )  # fmt: skip
+        self.groups = -(-size // LANES)
+        held = self.groups if self.groups * h * (size + 1) * LANES * dtype.itemsize <= HELD else 1
+        self.passing = aligned_zeros((2, size + 1, LANES), dtype)
+        self.hist = [aligned_zeros((h, size + 1, LANES), dtype) for _ in range(held)]  # one more: no power of two apart
+        self.direct = [aligned_zeros((units, local, LANES), dtype) for _ in range(held)]
+        self.eta = aligned_zeros((units, LANES), dtype)
+        self.waiting = np.zeros(units, np.bool_)
+        self.unit = (
+            np.zeros(h, np.int32), np.zeros((g, h), dtype), aligned_zeros((g if k > 1 else 1, h, LANES), dtype),
+            aligned_zeros((tiles.width, LANES), dtype), aligned_zeros((LANES, tiles.width + LINE), dtype),
+        )  # fmt: skip
+        self.jacobian = np.zeros((size, size), dtype)
+        self.product = np.zeros(max(map(len, self.rows_of_set)) * tiles.width, dtype)
+        self.tiny = np.finfo(dtype).tiny
+
+    @property
+    def arrays(self):
+        """All scratch."""
+        return [
+            *self.lists, *self.events, *self.spread, *self.hist, self.passing, *self.direct, self.eta, self.waiting,
+            *self.unit, self.jacobian, self.product,
+        ]  # fmt: skip
+
+    def read(self, b, steps, theta, forward):
+        """List what happened in slots 1..steps of stream b; returns (edges with influence, own inputs)."""
+        layers, in_fed, rec_fed, _, n_in, in_ptr, in_target, in_at, rec_ptr, rec_target, rec_at, _, _ = self.back
+        f = forward
+        return list_block(
+            b, steps, layers, self.graph[1], self.first_state, n_in, in_fed, in_ptr, in_target, in_at, rec_fed,
+            rec_ptr, rec_target, rec_at, theta, f.B, f.C, f.phi, f.x, f.y, *self.lists, *self.events, *self.spread,
+        )  # fmt: skip
+
+    def advance(self, b, steps, forward, M, live, count):
+        """Carry M of stream b over the slots that `read` has listed."""
+        wanted = self.memory | (forward.phi[b, steps] != 0).any(1)
+        unit = np.repeat(np.arange(len(wanted)), np.where(wanted, self.states, 0))
+        part = np.concatenate([np.arange(k) for k in self.states[wanted]]) if len(unit) else unit
+        groups = [slice(r, min(r + LANES, len(unit))) for r in range(0, len(unit), LANES)]
+        past = live[b].any()
+        if past:
+            for k, group in enumerate(groups):
+                hist = self._hist(k)
+                self._carry_back(hist, k, b, steps, unit[group], part[group], forward, count)
+                states = self.first_state[unit[group]] + part[group]
+                self.jacobian[states] = hist[0, :-1, : len(states)].T
+            self._multiply(b, np.repeat(wanted, self.states), M, live, count)
+        else:
+            M[b] = 0
+        for k, group in enumerate(groups):
+            if not past or self._hist(k) is self.passing:
+                self._carry_back(self.hist[k % len(self.hist)], k, b, steps, unit[group], part[group], forward, count)
+            self._add(k, b, steps, unit[group], part[group], forward, M, count)
+        live[b] = wanted[self.flag_unit]
+
+    def _hist(self, k):
+        """Where group k's history stays until it is added to M, or passes by: it must then be made again."""
+        return self.hist[k] if k < len(self.hist) and len(self.hist) == self.groups else self.passing
+
+    def _carry_back(self, hist, k, b, steps, unit, part, forward, count):
+        f, layers, layer_of = forward, self.back[0], self.graph[1]
+        states = self.first_state[unit] + part
+        carry_back(
+            b, steps, len(unit), states, layer_of[unit[-1]], layers, self.first_state, self.back[3], *self.lists,
+            f.A, f.phi, f.D, self.tiny, hist, self.eta, self.waiting, self.direct[k % len(self.hist)], count,
+        )  # fmt: skip
+
+    def _add(self, k, b, steps, unit, part, forward, M, count):
+        k %= len(self.hist)
+        f, tiles = forward, self.tiles
+        layers, layer_of, _, rec_source, _, rec_fed, _, in_source, _, in_fed, local_q = self.graph
+        add_block(
+            b, steps, len(unit), unit, part, layer_of[unit[-1]], layers, layer_of, self.first_state, self.back[4],
+            in_source, in_fed, rec_source, rec_fed, local_q, tiles.tile, tiles.piece_ptr, tiles.piece, tiles.span,
+            tiles.unit, tiles.row, tiles.position, f.B, self.hist[k], self.direct[k], *self.events,
+            *self.spread, *self.unit, M, count,
+        )  # fmt: skip
+
+    def _multiply(self, b, wanted, M, live, count):
+        """M <- jacobian M, tile by tile; only rows that are wanted, only from rows that hold anything."""
+        known, factor = -1, self.jacobian
+        for which, _, w, first_row, flag, home in self.tiles.tile:
+            members = self.sets[which]
+            here = M[b, first_row : first_row + len(self.rows_of_set[which]), :w]
+            holds = np.repeat(live[b, flag : flag + len(members)], self.states[members])
+            if which != known:
+                known, states = which, self.rows_of_set[which]
+                factor = self.jacobian[np.ix_(states, states)]
+                into, reach = wanted[states], (factor[wanted[states]] != 0).any(0)
+            source = holds & reach
+            out = self.product[: into.sum() * w].reshape(-1, w)
+            if source.all() and into.all():
+                np.matmul(factor, here, out=out)
+            else:
+                np.matmul(factor[np.ix_(into, source)], here[source], out=out)
+            here[into] = out
+            count[home, PROPAGATE] += out.size * int(source.sum())
+
+
+def _edge_lists(slots, units, levels, edges, dtype):
+    """source, end, begin, state, coef, as `evsim.lanes.list_sources` fills them."""
+    return (
+        np.zeros((slots, units), np.int32), np.zeros((slots, units), np.int32), np.zeros((slots, levels + 1), np.int32),
+        np.zeros((slots, edges), np.int32), np.zeros((slots, edges), dtype),
+    )  # fmt: skip
+
+
+def _event_lists(sources, slots, dtype):
+    """time, value, length, as `evsim.lanes.list_events` fills them."""
+    return np.zeros((sources, slots), np.int32), np.zeros((sources, slots), dtype), np.zeros(sources, np.int64)

@@ -1,0 +1,402 @@
+"""The way back for many rows at once: d(state after a block)/d(state at each of its steps), LANES rows side by side.
+
+Row l of a group is one end state; hist[t, s, l] = d(end state l)/d(state s after slot t). The adjoint step and what the
+block itself adds to M are then sums of LANES-long vectors, for active sources and active inputs alone:
+
+    hist[t - 1] = hist[t] A + (W^T-weighted sums over the targets of units with phi != 0) phi
+    M[l, column of weight (g, i, j)] += sum over t of hist[t, state of i, l] B_ig(t) z_j(t)
+
+Schmidhuber 1992 (A fixed size storage O(n^3) time complexity learning algorithm for fully recurrent continually running
+networks), Williams and Zipser 1995 (Gradient-based learning algorithms for recurrent networks and their computational
+complexity), here for sparse activity, any cell and any stack.
+"""
+
+from evsim.jit import jit, jit_fused, jit_fused_inline
+from evsim.opcount import IMMEDIATE, LEAK, PROPAGATE, ROWS, WORDS_READ, WORDS_WRITTEN
+from evsim.sweep import moves
+
+LANES = 64
+SQUARE = 16
+
+
+@jit
+def list_sources(
+    b, t, slot, up, offset, layers, first_state, fed, ptr, target, at, theta, B, phi, source, end, begin, state, coef,
+):  # fmt: skip
+    """List the edges along which slot t hears the events of `slot`, by source, with a coefficient per target state.
+
+    up: 0 for recurrent edges, 1 for those to the layer above; the edges of unit u begin at ptr[offset + u]. Entries of
+    level l are begin[t, l]..begin[t, l + 1] - 1; the edges of entry a, with state[t, e] and coef[t, e], end at end[t, a].
+    """
+    levels, units = layers.shape[0], first_state.shape[0]
+    a, e = 0, 0
+    for level in range(levels):
+        begin[t, level] = a
+        upper = level + up
+        if upper >= levels:
+            continue
+        width = layers[upper, 4 - up]
+        if width == 0:
+            continue
+        states, memory = layers[upper, 0], layers[upper, 2] != 0
+        last = layers[level + 1, 1] if level + 1 < levels else units
+        for u in range(layers[level, 1], last):
+            if not moves(phi, b, slot, u, layers[level, 0]):
+                continue
+            before = e
+            for edge in range(ptr[offset + u], ptr[offset + u + 1]):
+                i, p = target[edge], at[edge]
+                if not memory and not moves(phi, b, t, i, states):
+                    continue  # nothing reads such a unit's state
+                for k in range(states):
+                    total = 0 * theta[0]
+                    for g in range(width):
+                        total += B[b, t, i, k, fed[upper, g]] * theta[p + g]
+                    if total != 0:
+                        state[t, e] = first_state[i] + k
+                        coef[t, e] = total
+                        e += 1
+            if e > before:
+                source[t, a] = u
+                end[t, a] = e
+                a += 1
+    begin[t, levels] = a
+
+
+@jit
+def list_events(values, b, lo, hi, shift, first, time, value, length):
+    """For each source j, the slots lo..hi at which values[b, t, j] is not 0, each as t + shift: time[first + j]."""
+    for j in range(values.shape[2]):
+        length[first + j] = 0
+    for t in range(lo, hi + 1):
+        for j in range(values.shape[2]):
+            v = values[b, t, j]
+            if v != 0:
+                m = length[first + j]
+                time[first + j, m] = t + shift
+                value[first + j, m] = v
+                length[first + j] = m + 1
+
+
+@jit
+def spread_steps(b, steps, layers, layer_of, B, C, phi, gain, local, present):
+    """Bring together what belongs to one unit: gain[u, t, g] = B, for one state; local[u, t] = C; present[u, t]."""
+    for u in range(layer_of.shape[0]):
+        level = layer_of[u]
+        for t in range(1, steps + 1):
+            present[u, t] = layers[level, 2] != 0 or moves(phi, b, t, u, layers[level, 0])
+            for g in range(gain.shape[2]):
+                gain[u, t, g] = B[b, t, u, 0, g]
+            for k in range(local.shape[2]):
+                for q in range(local.shape[3]):
+                    local[u, t, k, q] = C[b, t, u, k, q]
+
+
+@jit
+def list_block(
+    b, steps, layers, layer_of, first_state, n_in, in_fed, in_ptr, in_target, in_at, rec_fed, rec_ptr, rec_target,
+    rec_at, theta, B, C, phi, x, y, rec_source, rec_end, rec_begin, rec_state, rec_coef, in_source, in_end,
+    in_begin, in_state, in_coef, rec_time, rec_value, rec_length, in_time, in_value, in_length, gain, local, present,
+):  # fmt: skip
+    """List a block's edges and events; returns (edges along which influence flows, own inputs), both over all slots."""
+    flows, own = 0, 0
+    for t in range(1, steps + 1):
+        list_sources(
+            b, t, t - 1, 0, 0, layers, first_state, rec_fed, rec_ptr, rec_target, rec_at, theta, B, phi, rec_source,
+            rec_end, rec_begin, rec_state, rec_coef,
+        )  # fmt: skip
+        list_sources(
+            b, t, t, 1, n_in, layers, first_state, in_fed, in_ptr, in_target, in_at, theta, B, phi, in_source, in_end,
+            in_begin, in_state, in_coef,
+        )  # fmt: skip
+        for end, begin in ((rec_end, rec_begin), (in_end, in_begin)):
+            last = begin[t, layers.shape[0]]
+            flows += end[t, last - 1] if last > 0 else 0
+    list_events(y, b, 0, steps - 1, 1, 0, rec_time, rec_value, rec_length)
+    list_events(x, b, 1, steps, 0, 0, in_time, in_value, in_length)
+    list_events(y, b, 1, steps, 0, n_in, in_time, in_value, in_length)
+    spread_steps(b, steps, layers, layer_of, B, C, phi, gain, local, present)
+    for u in range(layer_of.shape[0]):
+        level = layer_of[u]
+        own += rec_length[u] * layers[level, 4] * (rec_ptr[u + 1] - rec_ptr[u])
+        own += steps * (layers[level, 5] + layers[level, 0] * layers[level, 6])
+        if level + 1 < layers.shape[0]:
+            own += in_length[n_in + u] * layers[level + 1, 3] * (in_ptr[n_in + u + 1] - in_ptr[n_in + u])
+    for j in range(n_in):
+        own += in_length[j] * layers[0, 3] * (in_ptr[j + 1] - in_ptr[j])
+    return flows, own
+
+
+@jit_fused_inline
+def gather(into, r, vectors, now, t, state, coef, e, end):
+    """into[r] += sum over listed edges e..end-1 of coef * vectors[now, state], four in one pass."""
+    while e + 4 <= end:
+        c0, c1, c2, c3 = coef[t, e], coef[t, e + 1], coef[t, e + 2], coef[t, e + 3]
+        s0, s1, s2, s3 = state[t, e], state[t, e + 1], state[t, e + 2], state[t, e + 3]
+        for j in range(LANES):
+            into[r, j] += (c0 * vectors[now, s0, j] + c1 * vectors[now, s1, j]) + (
+                c2 * vectors[now, s2, j] + c3 * vectors[now, s3, j]
+            )
+        e += 4
+    while e < end:
+        c0, s0 = coef[t, e], state[t, e]
+        for j in range(LANES):
+            into[r, j] += c0 * vectors[now, s0, j]
+        e += 1
+
+
+@jit_fused_inline
+def take(b, t, now, u, states, trained, local_q, level, s, phi, D, eta, hist, direct):
+    """lam += eta phi, and the direct terms eta D of a unit's own local parameters."""
+    for k in range(states):
+        factor = phi[b, t, u, k]
+        if factor != 0:
+            for j in range(LANES):
+                hist[now, s + k, j] += factor * eta[u, j]
+    for q in range(trained):
+        factor = D[b, t, u, local_q[level, q]]
+        if factor != 0:
+            for j in range(LANES):
+                direct[u, q, j] += factor * eta[u, j]
+
+
+@jit_fused
+def carry_back(
+    b, steps, rows, row_state, top, layers, first_state, local_q, rec_source, rec_end, rec_begin, rec_state, rec_coef,
+    in_source, in_end, in_begin, in_state, in_coef, A, phi, D, tiny, hist, eta, waiting, direct, count,
+):  # fmt: skip
+    """Fill hist for one group of `rows` end states row_state, all of layers up to `top`; direct (units, L, LANES).
+
+    hist may have fewer slots than the block: slot t then stands at t modulo their number, and only the last are left.
+    tiny: the smallest normal number; what has become smaller is 0, for the processor is slow with it.
+    """
+    units, depth = first_state.shape[0], hist.shape[0]
+    for s in range(hist.shape[1]):
+        for j in range(LANES):
+            hist[steps % depth, s, j] = 0
+    for r in range(rows):
+        hist[steps % depth, row_state[r], r] = 1
+    for u in range(units):
+        waiting[u] = False
+        for q in range(direct.shape[1]):
+            for j in range(LANES):
+                direct[u, q, j] = 0
+    for t in range(steps, 0, -1):
+        now, before = t % depth, (t - 1) % depth
+        for level in range(top, -1, -1):
+            states, first = layers[level, 0], layers[level, 1]
+            last = layers[level + 1, 1] if level + 1 < layers.shape[0] else units
+            trained, leak = layers[level, 6], 0
+            for u in range(first, last):
+                if waiting[u]:
+                    take(b, t, now, u, states, trained, local_q, level, first_state[u], phi, D, eta, hist, direct)
+                    waiting[u] = False
+            if level > 0:
+                lo, hi = in_begin[t, level - 1], in_begin[t, level]
+                e = in_end[t, lo - 1] if lo > 0 else 0
+                propagate = -e
+                for a in range(lo, hi):
+                    u = in_source[t, a]
+                    if not waiting[u]:
+                        waiting[u] = True
+                        for j in range(LANES):
+                            eta[u, j] = 0
+                    gather(eta, u, hist, now, t, in_state, in_coef, e, in_end[t, a])
+                    e = in_end[t, a]
+                count[level, PROPAGATE] += (propagate + e) * rows
+            lo, hi = rec_begin[t, level], rec_begin[t, level + 1]
+            e = rec_end[t, lo - 1] if lo > 0 else 0
+            propagate = -e
+            for a in range(lo, hi):
+                u = rec_source[t, a]
+                waiting[u] = True
+                for j in range(LANES):
+                    eta[u, j] = 0
+                gather(eta, u, hist, now, t, rec_state, rec_coef, e, rec_end[t, a])
+                e = rec_end[t, a]
+            count[level, PROPAGATE] += (propagate + e) * rows
+            for u in range(first, last):
+                s = first_state[u]
+                for c in range(states):
+                    for j in range(LANES):
+                        hist[before, s + c, j] = 0
+                if layers[level, 2] == 0:
+                    continue
+                for c in range(states):
+                    for k in range(states):
+                        factor = A[b, t, u, k, c]
+                        if factor != 0:
+                            leak += 1
+                            for j in range(LANES):
+                                v = hist[before, s + c, j] + factor * hist[now, s + k, j]
+                                hist[before, s + c, j] = v if abs(v) >= tiny else 0 * v
+            count[level, LEAK] += leak * rows
+    for level in range(top, -1, -1):
+        last = layers[level + 1, 1] if level + 1 < layers.shape[0] else units
+        for u in range(layers[level, 1], last):
+            if waiting[u]:
+                take(
+                    b, 0, 0, u, layers[level, 0], layers[level, 6], local_q, level, first_state[u], phi, D, eta, hist,
+                    direct,
+                )  # fmt: skip
+
+
+@jit_fused_inline
+def add_up(into, r, basis, g, time, factor, c, m):
+    """into[r] = sum over n < m of factor[c, n] * basis[g, time[n]], eight in one pass."""
+    for j in range(LANES):
+        into[r, j] = 0
+    n = 0
+    while n + 8 <= m:
+        c0, c1, c2, c3 = factor[c, n], factor[c, n + 1], factor[c, n + 2], factor[c, n + 3]
+        c4, c5, c6, c7 = factor[c, n + 4], factor[c, n + 5], factor[c, n + 6], factor[c, n + 7]
+        t0, t1, t2, t3 = time[n], time[n + 1], time[n + 2], time[n + 3]
+        t4, t5, t6, t7 = time[n + 4], time[n + 5], time[n + 6], time[n + 7]
+        for j in range(LANES):
+            into[r, j] += (
+                (c0 * basis[g, t0, j] + c1 * basis[g, t1, j]) + (c2 * basis[g, t2, j] + c3 * basis[g, t3, j])
+            ) + ((c4 * basis[g, t4, j] + c5 * basis[g, t5, j]) + (c6 * basis[g, t6, j] + c7 * basis[g, t7, j]))
+        n += 8
+    while n < m:
+        c0, t0 = factor[c, n], time[n]
+        for j in range(LANES):
+            into[r, j] += c0 * basis[g, t0, j]
+        n += 1
+
+
+@jit_fused_inline
+def add_sources(
+    into, r, e, end, u, source, offset, channels, fed, level, single, memory, gain, present, basis, time, value,
+    length, when, factor,
+):  # fmt: skip
+    """Columns r, r + 1, ... of edges e..end-1, `channels` each, from the events of their sources; returns additions.
+
+    single: one state, whose basis is multiplied by gain[u, t, g].
+    """
+    done = 0
+    for edge in range(e, end):
+        j = offset + source[edge]
+        m = 0
+        for n in range(length[j]):
+            t = time[j, n]
+            if memory or present[u, t]:
+                when[m] = t
+                if single:
+                    for g in range(channels):
+                        factor[g, m] = value[j, n] * gain[u, t, fed[level, g]]
+                else:
+                    factor[0, m] = value[j, n]
+                m += 1
+        for g in range(channels):
+            if single:
+                add_up(into, r, basis, 0, when, factor, g, m)
+            else:
+                add_up(into, r, basis, fed[level, g], when, factor, 0, m)
+            r += 1
+        done += m * channels
+    return done
+
+
+@jit
+def turn(columns, w, turned):
+    """turned[r, j] = columns[j, r], in squares that stay in the nearest cache."""
+    for j in range(0, w, SQUARE):
+        for r in range(0, LANES, SQUARE):
+            for q in range(r, r + SQUARE):
+                for c in range(SQUARE):
+                    turned[q, j + c] = columns[j + c, q]
+
+
+@jit_fused
+def spread_unit(b, u, steps, states, channels, s, B, hist, basis):
+    """Bring a unit's rows together: basis[0, t] = lam of its state, or with several basis[g, t] = lam B."""
+    for t in range(1, steps + 1):
+        if states == 1:
+            for j in range(LANES):
+                basis[0, t, j] = hist[t, s, j]
+            continue
+        for g in range(channels):
+            for j in range(LANES):
+                basis[g, t, j] = 0
+            for k in range(states):
+                factor = B[b, t, u, k, g]
+                if factor != 0:
+                    for j in range(LANES):
+                        basis[g, t, j] += factor * hist[t, s + k, j]
+
+
+@jit_fused
+def add_block(
+    b, steps, rows, row_unit, row_part, top, layers, layer_of, first_state, n_in, in_source, in_fed, rec_source,
+    rec_fed, local_q, tile, piece_ptr, pieces, span, unit, row, position, B, hist, direct, rec_time, rec_value,
+    rec_length, in_time, in_value, in_length, gain, local, present, when, factor, basis, columns, turned, M, count,
+):  # fmt: skip
+    """Add to the group's rows of M what the block itself contributes."""
+    held = -1
+    for i in range(tile.shape[0]):
+        which, first_column, first_row, home = tile[i, 0], tile[i, 1], tile[i, 3], tile[i, 5]
+        if home > top:
+            continue
+        some = False
+        for r in range(rows):
+            some = some or position[which, row_unit[r]] >= 0
+        if not some:
+            continue
+        states, fed_in, fed_rec = layers[home, 0], layers[home, 3], layers[home, 4]
+        channels, trained, single, memory = layers[home, 5], layers[home, 6], layers[home, 0] == 1, layers[home, 2] != 0
+        immediate = 0
+        for piece in range(piece_ptr[i], piece_ptr[i + 1]):
+            u = pieces[piece, 0]
+            s = first_state[u]
+            if u != held:
+                spread_unit(b, u, steps, states, channels, s, B, hist, basis)
+                held = u
+            at = pieces[piece, 1] - first_column
+            e, end = pieces[piece, 2], pieces[piece, 3]
+            immediate += add_sources(
+                columns, at, e, end, u, in_source, 0 if home == 0 else n_in, fed_in, in_fed, home, single, memory, gain,
+                present, basis, in_time, in_value, in_length, when, factor,
+            )  # fmt: skip
+            at += fed_in * (end - e)
+            e, end = pieces[piece, 4], pieces[piece, 5]
+            immediate += add_sources(
+                columns, at, e, end, u, rec_source, 0, fed_rec, rec_fed, home, single, memory, gain, present, basis,
+                rec_time, rec_value, rec_length, when, factor,
+            )  # fmt: skip
+            at += fed_rec * (end - e)
+            if pieces[piece, 6] != 0:
+                m = 0
+                for t in range(1, steps + 1):
+                    if present[u, t]:
+                        when[m] = t
+                        for g in range(channels):
+                            factor[g, m] = gain[u, t, g] if single else 1
+                        m += 1
+                for g in range(channels):
+                    add_up(columns, at, basis, 0 if single else g, when, factor, g, m)
+                    at += 1
+                immediate += channels * m
+                for q in range(trained):
+                    for j in range(LANES):
+                        columns[at, j] = direct[u, q, j]
+                    for n in range(m):
+                        t = when[n]
+                        for k in range(states):
+                            c = local[u, t, k, local_q[home, q]]
+                            if c != 0:
+                                for j in range(LANES):
+                                    columns[at, j] += c * hist[t, s + k, j]
+                    at += 1
+                immediate += trained * states * m
+        w = tile[i, 2]
+        turn(columns, w, turned)
+        for r in range(rows):
+            place = position[which, row_unit[r]]
+            if place >= 0:
+                to = first_row + row[span[which, home] + place] + row_part[r]
+                for j in range(w):
+                    M[b, to, j] += turned[r, j]
+        count[home, IMMEDIATE] += immediate * rows
+        count[home, ROWS] += rows
+        count[home, WORDS_READ] += rows * w
+        count[home, WORDS_WRITTEN] += rows * w
