@@ -15,7 +15,10 @@ if TYPE_CHECKING:
     from evsim.cells.lif import LIF
     from evsim.checkpoint import Checkpoint, load, save
     from evsim.learners.bptt import BPTT, TBPTT
+    from evsim.learners.eprop import EProp
+    from evsim.learners.rflo import RFLO
     from evsim.learners.rtrl import RTRL
+    from evsim.learners.snap import SnAp
     from evsim.learners.uoro import UORO
     from evsim.network import Network
     from evsim.optim import SGD, Adam
@@ -34,14 +37,17 @@ __all__ = [
     "Cosine",
     "CubaLIF",
     "EGRU",
+    "EProp",
     "EvRNN",
     "Exponential",
     "LIF",
     "LeakyReadout",
     "Network",
+    "RFLO",
     "RTRL",
     "Readout",
     "SGD",
+    "SnAp",
     "StepDecay",
     "TBPTT",
     "Trainer",
@@ -60,14 +66,17 @@ _MODULE_OF = {
     "Cosine": "evsim.schedule",
     "CubaLIF": "evsim.cells.cubalif",
     "EGRU": "evsim.cells.egru",
+    "EProp": "evsim.learners.eprop",
     "EvRNN": "evsim.cells.evrnn",
     "Exponential": "evsim.schedule",
     "LIF": "evsim.cells.lif",
     "LeakyReadout": "evsim.readout",
     "Network": "evsim.network",
+    "RFLO": "evsim.learners.rflo",
     "RTRL": "evsim.learners.rtrl",
     "Readout": "evsim.readout",
     "SGD": "evsim.optim",
+    "SnAp": "evsim.learners.snap",
     "StepDecay": "evsim.schedule",
     "TBPTT": "evsim.learners.bptt",
     "Trainer": "evsim.trainer",

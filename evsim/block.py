@@ -7,7 +7,8 @@ The first factor and the sum come from `evsim.lanes`, group by group of end stat
 
 import numpy as np
 
-from evsim.lanes import LANES, add_block, carry_back, list_block
+from evsim.lanes import LANES, add_block, carry_back
+from evsim.listing import list_block
 from evsim.memory import LINE, aligned_zeros
 from evsim.opcount import PROPAGATE
 
@@ -138,7 +139,7 @@ class Block:
 
 
 def _edge_lists(slots, units, levels, edges, dtype):
-    """source, end, begin, state, coef, as `evsim.lanes.list_sources` fills them."""
+    """source, end, begin, state, coef, as `evsim.listing.list_sources` fills them."""
     return (
         np.zeros((slots, units), np.int32), np.zeros((slots, units), np.int32), np.zeros((slots, levels + 1), np.int32),
         np.zeros((slots, edges), np.int32), np.zeros((slots, edges), dtype),
@@ -146,5 +147,5 @@ def _edge_lists(slots, units, levels, edges, dtype):
 
 
 def _event_lists(sources, slots, dtype):
-    """time, value, length, as `evsim.lanes.list_events` fills them."""
+    """time, value, length, as `evsim.listing.list_events` fills them."""
     return np.zeros((sources, slots), np.int32), np.zeros((sources, slots), dtype), np.zeros(sources, np.int64)

@@ -55,6 +55,13 @@ def check_density(name, value):
     return float(value)
 
 
+def check_below_one(name, value):
+    """Return a float in [0, 1)."""
+    if not _real(value) or not 0 <= value < 1:
+        raise ValueError(f"{name}={value!r} is not usable: give a number from 0 up to, but not including, 1")
+    return float(value)
+
+
 def check_mask(name, mask, shape):
     """Return a boolean copy of `mask` of the given shape, or None for None.
 

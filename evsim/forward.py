@@ -14,6 +14,8 @@ hold Steps, slot 0 what the units showed before them. A cell's kernel is called,
            a, count)                          scratch (n, G) for pre-activations; the layer's row of counts
 """
 
+from dataclasses import replace
+
 import numpy as np
 
 from evsim.drive import carry_over
@@ -24,10 +26,13 @@ STEP = ("y", "A", "B", "C", "phi", "D")  # what a Step is made of, beside the in
 
 
 class Forward:
-    """State of `streams` independent sequences through one network, and room for `slots` of their Steps."""
+    """State of `streams` independent sequences through one network, and room for `slots` of their Steps.
 
-    def __init__(self, net, streams, slots):
-        self.net = net
+    detach: resets without the event's derivative, as if every layer had detach_reset.
+    """
+
+    def __init__(self, net, streams, slots, detach=False):
+        self.net, self._detach = net, detach
         layout, cells, dtype = net.layout, net.stack, net.dtype
         units = layout.units
         k = max(len(c.states) for c in cells)
@@ -129,6 +134,10 @@ class Forward:
             place.first, self.x if level == 0 else self.y, x_first,
             *place.inp.by_source(below), *place.rec.by_source(cell.units), place.bias_at, place.local_at,
             np.array(cell.in_channels, np.int64), np.array(cell.rec_channels, np.int64),
-            np.array(cell.settings(), self.net.dtype), self.net.theta,
+            np.array(self._settings(cell), self.net.dtype), self.net.theta,
             self.y, self.A, self.B, self.C, self.phi, self.D, self.stored,
         )  # fmt: skip
+
+    def _settings(self, cell):
+        detached = self._detach and hasattr(cell, "detach_reset")
+        return (replace(cell, detach_reset=True) if detached else cell).settings()

@@ -35,12 +35,13 @@ class Learner:
     """
 
     kind: ClassVar[str]
-    exact: ClassVar[bool]
+    exact: bool  # of the class; a learner on a network where nothing is lost may know better
     drops: ClassVar[str] = ""  # what the gradient lacks, where it is not exact
     memory_claim: ClassVar[str]
     cost_claim: ClassVar[str]
     source: ClassVar[str]
     keeps: bool = False  # does an open block span calls; if not, `_learn` has read it all
+    detach: ClassVar[bool] = False  # are resets without the event's derivative, whatever the layers say
 
     def __init__(self, net, loss="cross_entropy", streams=1, threads=1, slots=32):
         self.net = check_network(net)
@@ -301,7 +302,7 @@ class Learner:
 
     def _allocate(self, streams, slots):
         net = self.net
-        self._forward = Forward(net, streams, slots)
+        self._forward = Forward(net, streams, slots, self.detach)
         self._gradient = np.zeros((streams, net.layout.trained), net.dtype)
         self._loss = np.zeros(streams)
         self._labels = np.zeros((streams, slots + 1), np.int64)

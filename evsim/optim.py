@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from evsim.check import check_choice, check_positive
+from evsim.check import check_below_one, check_choice, check_positive
 from evsim.jit import jit
 from evsim.schedule import Schedule, as_schedule, to_config
 from evsim.schedule import from_config as schedule_from_config
@@ -136,7 +136,7 @@ class SGD(Optimizer):
 
     def __init__(self, lr: float | Schedule, momentum: float = 0.0):
         super().__init__(lr)
-        self.momentum = _below_one("momentum", momentum)
+        self.momentum = check_below_one("momentum", momentum)
         self.slots = ("velocity",) if self.momentum else ()
 
     def _update(self, theta, gradient, rate):
@@ -172,8 +172,8 @@ class Adam(Optimizer):
         weight_decay: float = 0.0,
     ):
         super().__init__(lr)
-        self.beta1 = _below_one("beta1", beta1)
-        self.beta2 = _below_one("beta2", beta2)
+        self.beta1 = check_below_one("beta1", beta1)
+        self.beta2 = check_below_one("beta2", beta2)
         self.epsilon = check_positive("epsilon", epsilon)
         self.weight_decay = 0.0 if weight_decay == 0 else check_positive("weight_decay", weight_decay)
 
@@ -250,12 +250,3 @@ def _check_vectors(theta, gradient):
         raise ValueError("theta is read-only, but it is updated in place: give a writeable array")
     if np.may_share_memory(theta, gradient):
         raise ValueError("gradient and theta share memory, but the gradient is only read: give a copy")
-
-
-def _below_one(name, value):
-    if value == 0 and not isinstance(value, bool):
-        return 0.0
-    value = check_positive(name, value)
-    if value >= 1:
-        raise ValueError(f"{name}={value} is not usable: give a number from 0 up to, but not including, 1")
-    return value

@@ -20,7 +20,10 @@ CELLS = {
 }
 LEARNERS = {
     "bptt": "evsim.learners.bptt:BPTT",
+    "eprop": "evsim.learners.eprop:EProp",
+    "rflo": "evsim.learners.rflo:RFLO",
     "rtrl": "evsim.learners.rtrl:RTRL",
+    "snap": "evsim.learners.snap:SnAp",
     "tbptt": "evsim.learners.bptt:TBPTT",
     "uoro": "evsim.learners.uoro:UORO",
 }

@@ -87,11 +87,14 @@ FAULTS = ("C", "D", "D in the recurrence", "layer below cut", "layer below late"
 class Influence:
     """M and Y of every layer as dense arrays over every entry of every trained parameter, absent weights included.
 
-    `place[name]` has the parameter's shape and holds columns. `fault`, one of FAULTS, leaves a term out.
+    `place[name]` has the parameter's shape and holds columns. `fault`, one of FAULTS, leaves a term out, and so does
+    recurrent=False: W_rec Y(t-1). pattern (units, units): each step's M is cut to the state of unit i against the
+    parameters of unit k where it is True at (i, k).
     """
 
-    def __init__(self, net, fault=None):
+    def __init__(self, net, fault=None, recurrent=True, pattern=None):
         assert fault is None or fault in FAULTS
+        self.recurrent = recurrent
         self.cells, self.fault, self.masks, self.names = net.stack, fault, masks_of(net), names_of(net)
         self.leaky = len(net.stack) > len(net.layers)
         self.place, columns = {}, 0
@@ -102,6 +105,15 @@ class Influence:
         self.M = [np.zeros((cell.units, len(cell.states), columns)) for cell in self.cells]
         self.Y = [np.zeros((cell.units, columns)) for cell in self.cells]
         self.echo = [y.copy() for y in self.Y]  # what the recurrence hears of Y
+        owner = np.zeros(columns, int)
+        first = np.cumsum([0, *(cell.units for cell in self.cells)])
+        for k, names in enumerate(self.names):
+            units = np.arange(first[k], first[k + 1])
+            for name, full in names.items():
+                if full in self.place:
+                    owner[self.place[full]] = units[:, None] if name.startswith("weight") else units
+        keep = np.ones((first[-1], first[-1]), bool) if pattern is None else pattern
+        self.keep = [keep[first[k] : first[k + 1], None, owner] for k in range(len(self.cells))]
 
     def advance(self, steps, values):
         """One time step from one Step per layer, with the parameters in force."""
@@ -123,11 +135,13 @@ class Influence:
     def _layer(self, k, cell, step, values, below):
         names, n = self.names[k], cell.units
         pre = np.zeros((n, len(cell.channels), self.M[k].shape[2]))
-        for name, fed, Y in (("weight_in", cell.in_channels, below), ("weight_rec", cell.rec_channels, self.echo[k])):
+        echo = self.echo[k] if self.recurrent else None
+        for name, fed, Y in (("weight_in", cell.in_channels, below), ("weight_rec", cell.rec_channels, echo)):
             for row, g in enumerate(fed if Y is not None else ()):
                 pre[:, g] += values[names[name]].reshape(len(fed), n, -1)[row] @ Y
         A, B = step.A, step.B
         M = np.einsum("ikc,icp->ikp", A, self.M[k]) + np.einsum("ikg,igp->ikp", B, pre)
+        M *= self.keep[k]
         place = {name: self.place[full] for name, full in names.items() if full in self.place}
         sides = ("weight_in", cell.in_channels, step.heard), ("weight_rec", cell.rec_channels, step.own)
         for i in range(n):
@@ -154,18 +168,31 @@ class Influence:
         self.M[k], self.Y[k], self.echo[k] = M, Y, echo
 
 
-def reach(net):
-    """Boolean (units, units), layers bottom up: (i, k) where a path of edges (or none: i = k) leads from k to i."""
+def graphs(net):
+    """Boolean (units, units), layers bottom up: edges from layer to layer, recurrent edges; from k to i at (i, k)."""
     first = np.cumsum([0, *(cell.units for cell in net.stack)])
-    edges = np.eye(first[-1], dtype=bool)
+    upward, recurrent = np.zeros((2, first[-1], first[-1]), bool)
     for k, (mask_in, mask_rec) in enumerate(masks_of(net)):
         here = slice(first[k], first[k + 1])
-        edges[here, here] |= mask_rec
+        recurrent[here, here] = mask_rec
         if k:
-            edges[here, first[k - 1] : first[k]] |= mask_in
-    found = edges
-    for _ in range(first[-1]):
-        found = found @ edges
+            upward[here, first[k - 1] : first[k]] = mask_in
+    return upward, recurrent
+
+
+def reach(net):
+    """Boolean (units, units): (i, k) where a path of edges (or none: i = k) leads from k to i."""
+    upward, recurrent = graphs(net)
+    return np.linalg.matrix_power(upward | recurrent | np.eye(len(upward), dtype=bool), 2 * len(upward))
+
+
+def near(net, n):
+    """As `reach`, by paths of at most n - 1 recurrent edges: S_1 = (I + In)^layers, S_{n+1} = S_1 (I + Rec) S_n."""
+    upward, recurrent = graphs(net)
+    one = np.eye(len(upward), dtype=bool)
+    free = found = np.linalg.matrix_power(one | upward, len(net.stack))
+    for _ in range(n - 1):
+        found = free @ (one | recurrent) @ found
     return found
 
 

@@ -228,8 +228,8 @@ def test_list(capsys):
     told = capsys.readouterr().out
     assert all(word in told for word in ("egru", "rtrl", "digits", "rows | pixels", "exports: none yet"))
     run("list", "learners", "--json")
-    found = json.loads(capsys.readouterr().out.splitlines()[-1])
-    assert found["learners"][0]["name"] == "rtrl" and found["learners"][0]["exact"] is True
+    found = {row["name"]: row for row in json.loads(capsys.readouterr().out.splitlines()[-1])["learners"]}
+    assert found["rtrl"]["exact"] is True and found["snap"]["exact"] is False
 
 
 def test_a_diverging_run_fails_in_one_line_and_keeps_its_checkpoint(capsys):

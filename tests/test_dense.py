@@ -2,21 +2,18 @@
 
 import numpy as np
 import pytest
-from naive import Influence, loss_and_error, reach
+from beside import beside
+from naive import Influence, reach
 from oracle import (
     KINDS,
     PAIRS,
     READOUTS,
     SINGLE,
-    TOLERANCE,
     TRIPLES,
     learnable,
     network,
-    one_step,
     sequence,
     speaking,
-    targets_for,
-    worst,
 )
 
 import evsim
@@ -44,44 +41,9 @@ MASKS = {
 }
 
 
-def dense(naive, net):
-    """The naive M as `learner.influence()` shows it: rows of all layers, columns in the order of theta."""
-    found = np.concatenate([M.reshape(-1, M.shape[2]) for M in naive.M])
-    order = np.zeros(net.layout.unit_columns, int)
-    for name, place in naive.place.items():
-        _, entries, columns = net.layout.names[name]
-        order[columns] = place.ravel()[entries]
-    absent = np.ones(found.shape[1], bool)
-    absent[order] = False
-    assert not found[:, absent].any()
-    return found[:, order]
-
-
-def read_rows(net, steps):
-    """Rows of M that will be read again: not those of memory-less units with phi = 0."""
-    rows = []
-    for cell, step in zip(net.stack, steps):
-        rows.append(np.repeat(step.phi.any(1) | cell.memory, len(cell.states)))
-    return np.concatenate(rows)
-
-
-def compare(net, steps=12, loss="mse"):
-    """Run both on the same inputs; compare M at every step, and the gradient at the end. Returns the learner."""
-    x, targets = sequence(net, steps), targets_for(net, loss, (steps,))
-    learner, naive, values = evsim.RTRL(net, loss=loss), Influence(net), net.parameters()
-    gradient = {name: np.zeros(g.shape) for name, g in learner.gradients().items()}
-    for t in range(steps):
-        out = learner.step(x[t], targets[t])
-        seen = one_step(net, learner._forward)
-        naive.advance(seen, values)
-        for name, g in naive.gradient(values, loss_and_error(loss, out, targets[t])[1], seen[-1].y).items():
-            gradient[name] += g
-        ours, truth, rows = learner.influence(), dense(naive, net), read_rows(net, seen)
-        np.testing.assert_allclose(ours[rows], truth[rows], rtol=1e-12, atol=1e-14 * abs(truth).max(), err_msg=f"{t}")
-        assert not ours[~rows].any()
-    assert worst(learner.gradients(), gradient) <= TOLERANCE
-    assert any(gradient[name].any() for name in naive.place)
-    return learner
+def compare(net, steps=12):
+    """RTRL beside the dense recursion."""
+    return beside(evsim.RTRL(net, loss="mse"), Influence(net), steps)
 
 
 @pytest.mark.parametrize("stack", STACKS, ids="-".join)
