@@ -7,12 +7,11 @@ The first factor and the sum come from `evsim.lanes`, group by group of end stat
 
 import numpy as np
 
+from evsim.cost import is_held
 from evsim.lanes import LANES, add_block, carry_back
 from evsim.listing import list_block
 from evsim.memory import LINE, aligned_zeros, zeros
 from evsim.opcount import PROPAGATE
-
-HELD = 2**25  # bytes of history that may be held, so that it need not be made twice
 
 
 class Block:
@@ -41,7 +40,7 @@ class Block:
             zeros((units, h, g), dtype), zeros((units, h, k, local), dtype), zeros((units, h), np.bool_)
         )  # fmt: skip
         self.groups = -(-size // LANES)
-        held = self.groups if self.groups * h * (size + 1) * LANES * dtype.itemsize <= HELD else 1
+        held = self.groups if is_held(size, slots, dtype.itemsize) else 1
         self.passing = aligned_zeros((2, size + 1, LANES), dtype)
         self.hist = [aligned_zeros((h, size + 1, LANES), dtype) for _ in range(held)]  # one more: no power of two apart
         self.direct = [aligned_zeros((units, local, LANES), dtype) for _ in range(held)]

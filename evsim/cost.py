@@ -9,12 +9,21 @@ from typing import NamedTuple
 import numpy as np
 
 from evsim.check import check_fraction
+from evsim.lanes import LANES
 from evsim.structure import pairs
 
 # Time of a multiply-add in a sweep for many rows and in a matrix product, where one in a row of M takes 1: fixed, so
 # that what is computed, and in which order, does not depend on the clock. `evsim plan` measures them.
 SWEEP, PRODUCT = 2.2, 0.45
 BLOCKS = tuple(2**k for k in range(1, 11))  # what block="auto" chooses from, and 1
+ENOUGH = 1.1  # it takes the shortest that costs no more than so many times the least
+HELD = 2**25  # bytes of a block's history that may be held; where there is more, it is made twice
+
+
+def is_held(states, block, itemsize):
+    """Is the history of all rows over a block held, so that it need not be made twice."""
+    lanes = -(-states // LANES) * LANES
+    return lanes * (block + 1) * (states + 1) * itemsize <= HELD
 
 
 class Rates(NamedTuple):
@@ -39,6 +48,9 @@ class Work:
         self.level = np.repeat(np.arange(len(cells)), [c.units for c in cells])
         self.states = np.array([len(c.states) for c in cells])[self.level]
         self.memory = np.array([c.memory for c in cells])[self.level]
+        # entries of A that are not 0: the diagonal, and others where an event has a derivative
+        others = self.rates.phi_rate * self.states * (self.states - 1)
+        self.leaks = self.memory * (self.states + others)
         spiking = np.arange(len(cells)) < len(net.layers)  # a leaky readout always speaks
         self.speaks = np.where(spiking, self.rates.activity, 1.0)[self.level]
         self.moves = np.where(spiking, self.rates.phi_rate, 1.0)[self.level]
@@ -82,7 +94,7 @@ class Work:
         use = np.ones(len(self.target), bool) if recurrent else ~self.recurrent
         shared = self._shared(sets, use, columns)
         flow = float((self.flows[use] * shared).sum())
-        leak = float((columns * self.memory * np.where(self.states > 1, self.states**2, 1)).sum())
+        leak = float((columns * self.leaks).sum())
         own = float((self.states * self.wanted * (self.heard + self.own)).sum())
         return flow + leak + own + float((self.states * self.moves * columns)[self.top].sum()) + 2 * self.read_out
 
@@ -107,14 +119,15 @@ class Work:
     def rank_one(self):
         """UORO: a sweep back over one step, its tangent, and two vectors scaled."""
         edges = float((self.fed * self.moves[self.source] * self.wanted[self.target]).sum())
-        return self.sweep() + edges + 2.0 * self.net.layout.unit_columns + 2.0 * float(self.states.sum())
+        return self.sweep() + edges + 3.0 * self.net.layout.unit_columns + 2.0 * float(self.states.sum())
 
-    def rows(self):
-        """All rows carried back over one step, and what it adds to M."""
+    def rows(self, block):
+        """All rows carried back over one step of a block, and what it adds to M."""
+        passes = 1 if is_held(int(self.states.sum()), block, self.net.dtype.itemsize) else 2
         rows = float((self.states * self.wanted).sum())
-        leak = float((self.memory * self.states**2).sum())
+        leak = float(self.leaks.sum())
         own = float((self.wanted * (self.heard + self.own)).sum())
-        return rows * (2 * (float(self.flows.sum()) + leak) + own)
+        return rows * (passes * (float(self.flows.sum()) + leak) + own)
 
     def product(self, sets):
         """The matrix product at a block's end."""
@@ -131,6 +144,6 @@ class Work:
         stepping = self.stepping(sets)
         if block == 1:
             return stepping, stepping
-        rows, product, sweep = self.rows(), self.product(sets) / block, self.sweep()
+        rows, product, sweep = self.rows(block), self.product(sets) / block, self.sweep()
         swept = SWEEP * (rows + sweep) + PRODUCT * product
         return (rows + sweep + product, swept) if swept < stepping else (stepping + sweep, stepping + SWEEP * sweep)

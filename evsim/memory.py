@@ -1,5 +1,6 @@
 """Arrays of a learner: zeros, where it helps on a cache line; and how many bytes there would be, without any."""
 
+import re
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
@@ -44,3 +45,11 @@ def count_bytes(space: Any) -> int:
     if isinstance(space, np.ndarray):
         return space.nbytes
     return sum(count_bytes(part) for part in getattr(space, "arrays", space))
+
+
+def parse_bytes(text) -> int:
+    """Bytes from a text such as 4096, 512K, 64M, 2G, in powers of 1024; ValueError otherwise."""
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMGT]?)(?:i?B)?", str(text).strip(), re.IGNORECASE)
+    if not found:
+        raise ValueError(f"{text!r} is no amount of memory: give bytes, or as in 512K, 64M, 2G")
+    return int(float(found[1]) * 1024 ** " KMGT".index(found[2].upper() or " "))

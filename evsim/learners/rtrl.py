@@ -1,12 +1,14 @@
 """RTRL: exact gradients while time runs forward, in memory that does not grow with the sequence."""
 
+from typing import Any
+
 import numpy as np
 
 from evsim.backward import Backward
 from evsim.block import Block
 from evsim.carrier import PIECE, Carrier
 from evsim.check import check_count
-from evsim.cost import BLOCKS, PRODUCT, SWEEP, Work
+from evsim.cost import BLOCKS, ENOUGH, PRODUCT, SWEEP, Work
 from evsim.learner import check_network
 from evsim.memory import count_bytes, imagined, zeros
 from evsim.sweep import read_rows
@@ -40,7 +42,7 @@ class RTRL(Carrier):
     prices = SWEEP, PRODUCT
     source = "Williams and Zipser: A learning algorithm for continually running fully recurrent neural networks (1989)"
 
-    def __init__(self, net, loss="cross_entropy", block=1, streams=1, threads=1, memory_limit=None):
+    def __init__(self, net, loss="cross_entropy", block: Any = 1, streams=1, threads=1, memory_limit=None):
         check_network(net)
         if memory_limit is not None:
             check_count("memory_limit", memory_limit)
@@ -48,10 +50,9 @@ class RTRL(Carrier):
             memory_limit = LIMIT
         if isinstance(block, str) and block != "auto":
             raise ValueError(f'block={block!r} is not usable: give a number of steps or "auto"')
-        self.block = block if block == "auto" else check_count("block", block)
-        self.memory_limit = memory_limit
-        if memory_limit is not None:
-            self.block = _fitting(self.block, net, streams, threads, memory_limit)
+        if block != "auto":
+            check_count("block", block)
+        self.block = int(block) if memory_limit is None else _fitting(block, net, streams, threads, memory_limit)
         self.keeps = self.block > 1
         super().__init__(net, loss, streams, threads, slots=self.block if self.keeps else PIECE)
         self._weights = net.theta.copy() if self.keeps else net.theta  # in force in the open block
@@ -144,4 +145,5 @@ def _fitting(block, net, streams, threads, limit):
     if not fit:
         raise ValueError(f'block="auto" needs {needs(1):,} bytes at least, but memory_limit is {limit:,}: allow more')
     layout, work = net.layout, Work(net)
-    return min(fit, key=lambda steps: work.block((layout.set_of_unit, layout.sets), steps)[1])
+    cost = {steps: work.block((layout.set_of_unit, layout.sets), steps)[1] for steps in fit}
+    return next(steps for steps in fit if cost[steps] <= ENOUGH * min(cost.values()))
