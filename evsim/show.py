@@ -18,6 +18,7 @@ def show_summary(summary, err=False):
     for name, text in _lines(summary):
         table.add_row(name, text)
     console.print(table)
+    _show_compared(console, summary)
 
 
 def show_seeds(summary, err=False):
@@ -43,6 +44,21 @@ def show_seeds(summary, err=False):
         f"peak memory {_bytes(summary['peak_bytes'])}",
         soft_wrap=True,
     )
+    _show_compared(console, summary)
+
+
+def _show_compared(console, summary):
+    """How near the learners that rode along came to the exact gradient in the last epoch: one row each."""
+    if "compare" not in summary:
+        return
+    table = Table(title="nearness to the exact gradient, without the readout's", title_justify="left")
+    table.add_column("learner", overflow="fold")
+    for name in ("cosine", "relative error", "cosine of each layer"):
+        table.add_column(name, justify="right")
+    for name, found in summary["compare"].items():
+        layers = " ".join(map(_number, found["cosine_per_layer"]))
+        table.add_row(name, _number(found["cosine"]), _number(found["relative_error"]), layers)
+    console.print(table)
 
 
 def show_list(kind, table_of):
