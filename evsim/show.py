@@ -57,7 +57,8 @@ def _show_compared(console, summary):
         table.add_column(name, justify="right")
     for name, found in summary["compare"].items():
         layers = " ".join(map(_number, found["cosine_per_layer"]))
-        table.add_row(name, _number(found["cosine"]), _number(found["relative_error"]), layers)
+        error = "-" if found["relative_error"] is None else f"{found['relative_error']:.2g}"
+        table.add_row(name, _number(found["cosine"]), error, layers)
     console.print(table)
 
 
