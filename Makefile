@@ -45,9 +45,10 @@ lint: $(VENV)/.full  ## ruff and pyright
 	$(BIN)/ruff check .
 	$(BIN)/pyright --pythonpath $(BIN)/python
 
-bench: $(VENV)/.core  ## time the learner, and a stack against its blocks
+bench: $(VENV)/.full  ## time the learner, a stack against its blocks of M, and blocks of steps against torch
 	$(PINS) $(BIN)/python examples/bench_learn.py
 	$(PINS) $(BIN)/python examples/bench_stack.py
+	$(PINS) $(BIN)/python examples/bench_blocks.py
 
 docs: $(VENV)/.core  ## write docs/cells.md anew, the page about cells
 	$(BIN)/python -m evsim.describe --out docs/cells.md

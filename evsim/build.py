@@ -23,8 +23,8 @@ KINDS: dict[str, tuple[type, ...]] = {
     "task": _WORD, "data": _WORD, "layout": _WORD, "loss": _WORD,
     "cell": _WORD, "units": _WHOLE, "layers": _WHOLE, "density": _REAL, "density_in": _REAL, "half_width": _REAL,
     "threshold": _REAL, "reset": _WORD, "tau": _REAL, "readout": _WORD, "dtype": _WORD,
-    "learner": _WORD, "block": _WHOLE, "n": _WHOLE, "window": _WHOLE, "broadcast": _WORD, "compare": _WORD,
-    "streams": _WHOLE, "threads": _WHOLE, "update": (str, int),
+    "learner": _WORD, "block": (str, int), "memory_limit": _WHOLE, "n": _WHOLE, "window": _WHOLE,
+    "broadcast": _WORD, "compare": _WORD, "streams": _WHOLE, "threads": _WHOLE, "update": (str, int),
     "optimizer": _WORD, "lr": _REAL, "schedule": _WORD, "warmup": _WHOLE,
     "weight_decay": _REAL, "momentum": _REAL, "clip": _REAL,
     "epochs": _WHOLE, "seed": _WHOLE, "seeds": (list,),
@@ -37,7 +37,7 @@ BASE: dict[str, Any] = {
 }  # fmt: skip
 TASK_OPTIONS = ("layout",)
 CELL_OPTIONS = ("units", "density", "density_in", "half_width", "threshold", "reset", "tau")
-LEARNER_OPTIONS = ("block", "n", "window", "broadcast")
+LEARNER_OPTIONS = ("block", "memory_limit", "n", "window", "broadcast")
 _COMMON = ("streams", "threads")  # options of every learner of a run
 _FIXED = ("net", "loss", "slots", *_COMMON)  # what cannot be chosen for one that is compared
 RECORD = (MARK, "data_digest")  # what a run folder notes beside the settings

@@ -38,6 +38,7 @@ Force = Annotated[bool, _Option("--force", help="Replace what an earlier call wr
 Run = Annotated[str, typer.Argument(metavar="RUN", help="A run folder or a checkpoint.", show_default=False)]
 Layout = Annotated[str | None, _Option(help="How digits shows an image: rows or pixels.")]
 Version = Annotated[bool, _Option("--version", callback=_version, is_eager=True, help="Print the version.")]
+BLOCK = "Of rtrl: steps between two advances of the influence matrix."
 COMPARE = "Learners whose gradients are compared with the exact one: 'snap n=1,tbptt window=8'."
 Loss = Annotated[str | None, _Option(help="With --data: cross_entropy, binary_cross_entropy or mse.")]
 
@@ -109,7 +110,8 @@ def train(
     readout: Annotated[str | None, _Option(help="linear, or leaky: outputs that remember.")] = None,
     dtype: Annotated[str | None, _Option(help="float32 or float64.")] = None,
     learner: Annotated[str | None, _Option(help="As in 'evsim list learners'.")] = None,
-    block: Annotated[int | None, _Option(help="Steps between two advances of the influence matrix.")] = None,
+    block: Annotated[str | None, _Option(metavar="auto|N", help=BLOCK)] = None,
+    memory_limit: Annotated[str | None, _Option(metavar="BYTES", help="Of rtrl, as in 512M or 2G.")] = None,
     n: Annotated[int | None, _Option(help="Of snap: influence may pass n - 1 recurrent weights.")] = None,
     window: Annotated[int | None, _Option(help="Of tbptt: steps after which the past is cut off.")] = None,
     broadcast: Annotated[str | None, _Option(help="Of errors in eprop: symmetric, random or adaptive.")] = None,
@@ -133,10 +135,10 @@ def train(
         "task": task, "data": data, "layout": layout, "loss": loss, "cell": cell, "units": units, "layers": layers,
         "density": density, "density_in": density_in, "half_width": half_width,
         "threshold": threshold, "reset": reset, "tau": tau, "readout": readout, "dtype": dtype, "learner": learner,
-        "block": block, "n": n, "window": window, "broadcast": broadcast, "compare": compare, "streams": streams,
-        "threads": threads, "update": update, "optimizer": optimizer, "lr": lr, "schedule": schedule,
-        "warmup": warmup, "weight_decay": weight_decay, "momentum": momentum, "clip": clip, "epochs": epochs,
-        "seed": seed, "seeds": seeds,
+        "block": block, "memory_limit": memory_limit, "n": n, "window": window, "broadcast": broadcast,
+        "compare": compare, "streams": streams, "threads": threads, "update": update, "optimizer": optimizer,
+        "lr": lr, "schedule": schedule, "warmup": warmup, "weight_decay": weight_decay, "momentum": momentum,
+        "clip": clip, "epochs": epochs, "seed": seed, "seeds": seeds,
     }  # fmt: skip
     return _guarded(_train, given, config, out, force, resume, json)
 
@@ -181,7 +183,7 @@ def plan(
     activity: Annotated[float, _Option(help="Fraction of units with an event at a step.")] = 0.1,
     phi_rate: Annotated[float, _Option(help="Fraction of units near their threshold at a step.")] = 0.2,
     input_activity: Annotated[float, _Option(help="Fraction of inputs that are not 0 at a step.")] = 1.0,
-    block: Annotated[str, _Option(metavar="auto|N", help="Of rtrl: steps between two advances of M.")] = "auto",
+    block: Annotated[str, _Option(metavar="auto|N", help=BLOCK)] = "auto",
     length: Annotated[int, _Option(help="Steps of a sequence, which bptt keeps.")] = 1000,
     streams: Annotated[int, _Option(help="Sequences side by side.")] = 1,
     threads: Annotated[int, _Option(help="Threads that share the streams.")] = 1,
@@ -209,10 +211,15 @@ def list_(
 
 def _train(given, config, out, force, resume, json):
     from evsim import runs, show
+    from evsim.memory import parse_bytes
 
     given = {name: value for name, value in given.items() if value is not None}
     if "update" in given and given["update"] != "sequence":
         given["update"] = _whole("update", given["update"], "give 'sequence' or a number of steps")
+    if "block" in given:
+        given["block"] = _block(given["block"])
+    if "memory_limit" in given:
+        given["memory_limit"] = parse_bytes(given["memory_limit"])
     if "seeds" in given:
         given["seeds"] = [_whole("seeds", one, "give whole numbers, as in 0,1,2") for one in given["seeds"].split(",")]
     if resume is None:
@@ -247,7 +254,7 @@ def _plan(cell, options, rates, block, memory, given, json):
     from evsim.registry import lookup
 
     make = lookup("cell", cell)
-    block = block if block == "auto" else _whole("block", block, 'give a number of steps or "auto"')
+    block = _block(block)
     limit = None if memory is None else parse_bytes(memory)
     rows = plan(
         lambda n: make(n, **options), rates=Rates.checked(**rates), block=block, memory_limit=limit, **given
@@ -266,6 +273,10 @@ def _list(kind, json):
         if not json:
             show.show_list(one, table_of)
     _print_json(json, table_of)
+
+
+def _block(text):
+    return text if text == "auto" else _whole("block", text, 'give a number of steps or "auto"')
 
 
 def _whole(name, text: Any, advice):

@@ -301,6 +301,8 @@ BAD = {
     "streams": (["train", "spiral", "--streams", "0"], "streams=0"),
     "threads": (["train", "spiral", "--threads", "0"], "threads=0"),
     "block": (["train", "spiral", "--block", "0"], "block=0"),
+    "block in words": (["train", "spiral", "--block", "often"], "block='often'"),
+    "memory": (["train", "spiral", "--block", "64", "--memory-limit", "100K"], "memory_limit is 102,400"),
     "update": (["train", "spiral", "--update", "often"], "update='often'"),
     "update 0": (["train", "spiral", "--update", "0"], "update=0"),
     "dtype": (["train", "spiral", "--dtype", "float16"], "float16"),

@@ -16,12 +16,14 @@ SMALL = {
     "rtrl_equals_bptt.py": ("--steps", "9"),
     "bench_learn.py": ("--quick",),
     "bench_stack.py": ("--quick",),
+    "bench_blocks.py": ("--quick",),
 }
 SAYS = {
     "first_run.py": "test accuracy",
     "rtrl_equals_bptt.py": "layers.1.threshold",
     "bench_learn.py": "with a target",
     "bench_stack.py": "cubalif",
+    "bench_blocks.py": "endless stream",
 }
 
 

@@ -17,7 +17,7 @@ def small(loss="cross_entropy", streams=1):
 
 OPTIONS = {
     "loss": ({"loss": "crossentropy"}, "loss='crossentropy' is unknown: choose one of .*did you mean 'cross_entropy'"),
-    "block": ({"block": 2}, "block=2 is not available"),
+    "block": ({"block": "often"}, "block='often' is not usable"),
     "no block": ({"block": 0}, "block=0 is not usable"),
     "streams": ({"streams": 0}, "streams=0 is not usable: give a whole number of at least 1"),
     "threads": ({"threads": -1}, "threads=-1 is not usable"),
