@@ -51,8 +51,7 @@ def by_evsim(learner, x, targets, anew=True):
 
 def rows(units, steps):
     """Name -> median microseconds of a step, of ways taken in turns; and the phi-rate."""
-    cell = evsim.EGRU(units, density=DENSITY, density_in=DENSITY)
-    net = evsim.Network(INPUTS, cell, evsim.Readout(OUTPUTS), seed=0)
+    net = evsim.Network(INPUTS, evsim.EGRU(units, density=DENSITY, density_in=DENSITY), evsim.Readout(OUTPUTS))
     rng, shape = np.random.default_rng(0), (steps, INPUTS)
     x = (LOUD * rng.standard_normal(shape) * (rng.random(shape) < 0.3)).astype(np.float32)
     targets = rng.integers(OUTPUTS, size=steps)
