@@ -16,12 +16,16 @@ SMALL = {
     "rtrl_equals_bptt.py": ("--steps", "9"),
     "bench_learn.py": ("--quick",),
     "bench_stack.py": ("--quick",),
+    "error_against_cost.py": ("--quick", "--out", "picture.png"),
+    "memory_against_time.py": ("--quick", "--out", "picture.png"),
 }
 SAYS = {
     "first_run.py": "test accuracy",
     "rtrl_equals_bptt.py": "layers.1.threshold",
     "bench_learn.py": "with a target",
     "bench_stack.py": "cubalif",
+    "error_against_cost.py": "e-prop, adaptive",
+    "memory_against_time.py": "block 256",
 }
 
 
