@@ -71,5 +71,13 @@ def test_the_readme_takes_networks_from_elsewhere():
     assert (names["net"].n_in, names["net"].n_out) == (32, 10)
 
 
+def test_the_comparison_on_the_page_about_learners_runs(capsys):
+    (code,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "learners.md").read_text(), re.DOTALL)
+    exec(code, {})
+    word, error, other, cosine = capsys.readouterr().out.split()
+    assert (word, other) == ("error", "cosine")
+    assert 0 < float(error) < 1 and 0 < float(cosine) < 1
+
+
 def environment():
     return {**os.environ, "PYTHONPATH": str(ROOT), "MPLBACKEND": "Agg"}
