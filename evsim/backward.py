@@ -3,6 +3,7 @@
 import numpy as np
 
 from evsim.graph import fed_rows, layer_table, trained_rows
+from evsim.memory import zeros
 from evsim.sweep import go_back
 
 
@@ -20,7 +21,7 @@ class Backward:
             in_edges.append(place.inp.by_source(counts[k]))
             rec_edges.append(place.rec.by_source(place.units))
         firsts = [place.first for place in layout.layers]
-        local_at = np.zeros((layout.units, max(1, max(len(c.local) for c in cells))), np.int64)
+        local_at = zeros((layout.units, max(1, max(len(c.local) for c in cells))), np.int64)
         for place in layout.layers:
             local_at[place.first : place.first + place.units, : place.local_at.shape[1]] = place.local_at
         self.graph = (
@@ -33,7 +34,7 @@ class Backward:
     def allocate(self, streams):
         """Room for that many streams' rows."""
         states = max(len(c.states) for c in self.net.stack)
-        self.lam = np.zeros((streams, self.net.layout.units, states), self.net.dtype)
+        self.lam = zeros((streams, self.net.layout.units, states), self.net.dtype)
 
     @property
     def structure(self):
@@ -44,7 +45,7 @@ class Backward:
         """Scratch of one thread."""
         units, dtype = self.net.layout.units, self.net.dtype
         channels, states = max(len(c.channels) for c in self.net.stack), self.lam.shape[2]
-        return np.zeros(units, dtype), np.zeros((units, channels), dtype), np.zeros(states, dtype)
+        return zeros(units, dtype), zeros((units, channels), dtype), zeros(states, dtype)
 
     def sweep(self, lo, hi, steps, theta, segment, forward, told, delta, gradient, space, count):
         """Add to gradient what is told in slots 1..steps of streams lo..hi-1; leaves lam of slot 0."""

@@ -7,12 +7,11 @@ The first factor and the sum come from `evsim.lanes`, group by group of end stat
 
 import numpy as np
 
+from evsim.cost import is_held
 from evsim.lanes import LANES, add_block, carry_back
 from evsim.listing import list_block
-from evsim.memory import LINE, aligned_zeros
+from evsim.memory import LINE, aligned_zeros, zeros
 from evsim.opcount import PROPAGATE
-
-HELD = 2**25  # bytes of history that may be held, so that it need not be made twice
 
 
 class Block:
@@ -38,21 +37,22 @@ class Block:
         self.lists = *_edge_lists(h, units, len(cells), rec, dtype), *_edge_lists(h, units, len(cells), inp, dtype)
         self.events = *_event_lists(units, h, dtype), *_event_lists(net.n_in + units, h, dtype)
         self.spread = (
-            np.zeros((units, h, g), dtype), np.zeros((units, h, k, local), dtype), np.zeros((units, h), np.bool_)
+            zeros((units, h, g), dtype), zeros((units, h, k, local), dtype), zeros((units, h), np.bool_)
         )  # fmt: skip
         self.groups = -(-size // LANES)
-        held = self.groups if self.groups * h * (size + 1) * LANES * dtype.itemsize <= HELD else 1
+        held = self.groups if is_held(size, slots, dtype.itemsize) else 1
         self.passing = aligned_zeros((2, size + 1, LANES), dtype)
         self.hist = [aligned_zeros((h, size + 1, LANES), dtype) for _ in range(held)]  # one more: no power of two apart
         self.direct = [aligned_zeros((units, local, LANES), dtype) for _ in range(held)]
         self.eta = aligned_zeros((units, LANES), dtype)
-        self.waiting = np.zeros(units, np.bool_)
+        self.waiting = zeros(units, np.bool_)
         self.unit = (
-            np.zeros(h, np.int32), np.zeros((g, h), dtype), aligned_zeros((g if k > 1 else 1, h, LANES), dtype),
+            zeros(h, np.int32), zeros((g, h), dtype), aligned_zeros((g if k > 1 else 1, h, LANES), dtype),
             aligned_zeros((tiles.width, LANES), dtype), aligned_zeros((LANES, tiles.width + LINE), dtype),
         )  # fmt: skip
-        self.jacobian = np.zeros((size, size), dtype)
-        self.product = np.zeros(max(map(len, self.rows_of_set)) * tiles.width, dtype)
+        self.jacobian = zeros((size, size), dtype)
+        self.square = sum(len(self.rows_of_set[t[0]]) ** 2 * int(t[2]) for t in tiles.tile)
+        self.product = zeros(max(map(len, self.rows_of_set)) * tiles.width, dtype)
         self.tiny = np.finfo(dtype).tiny
 
     @property
@@ -63,18 +63,29 @@ class Block:
             *self.unit, self.jacobian, self.product,
         ]  # fmt: skip
 
-    def read(self, b, steps, theta, forward):
-        """List what happened in slots 1..steps of stream b; returns (edges with influence, own inputs)."""
+    def read(self, b, steps, theta, forward, live):
+        """List what happened in slots 1..steps of stream b.
+
+        Returns the multiply-adds that all rows of a sweep, the product, and stepping through the block would take.
+        """
         layers, in_fed, rec_fed, _, n_in, in_ptr, in_target, in_at, rec_ptr, rec_target, rec_at, _, _ = self.back
         f = forward
-        return list_block(
+        flows, own = list_block(
             b, steps, layers, self.graph[1], self.first_state, n_in, in_fed, in_ptr, in_target, in_at, rec_fed,
             rec_ptr, rec_target, rec_at, theta, f.B, f.C, f.phi, f.x, f.y, *self.lists, *self.events, *self.spread,
         )  # fmt: skip
+        self.wanted = self.memory | (f.phi[b, steps] != 0).any(1)
+        rows, leak = int(self.states[self.wanted].sum()), int((self.memory * self.states**2).sum())
+        past = bool(live[b].any())
+        passes = 2 if past and len(self.hist) < self.groups else 1
+        sweep = rows * (passes * (flows + steps * leak) + own)
+        share = rows / len(self.jacobian)
+        columns = self.tiles.entries / len(self.jacobian)  # of a row of M, on average
+        return sweep, past * share * share * self.square, columns * (flows + steps * leak) + own
 
     def advance(self, b, steps, forward, M, live, count):
         """Carry M of stream b over the slots that `read` has listed."""
-        wanted = self.memory | (forward.phi[b, steps] != 0).any(1)
+        wanted = self.wanted
         unit = np.repeat(np.arange(len(wanted)), np.where(wanted, self.states, 0))
         part = np.concatenate([np.arange(k) for k in self.states[wanted]]) if len(unit) else unit
         groups = [slice(r, min(r + LANES, len(unit))) for r in range(0, len(unit), LANES)]
@@ -141,11 +152,11 @@ class Block:
 def _edge_lists(slots, units, levels, edges, dtype):
     """source, end, begin, state, coef, as `evsim.listing.list_sources` fills them."""
     return (
-        np.zeros((slots, units), np.int32), np.zeros((slots, units), np.int32), np.zeros((slots, levels + 1), np.int32),
-        np.zeros((slots, edges), np.int32), np.zeros((slots, edges), dtype),
+        zeros((slots, units), np.int32), zeros((slots, units), np.int32), zeros((slots, levels + 1), np.int32),
+        zeros((slots, edges), np.int32), zeros((slots, edges), dtype),
     )  # fmt: skip
 
 
 def _event_lists(sources, slots, dtype):
     """time, value, length, as `evsim.listing.list_events` fills them."""
-    return np.zeros((sources, slots), np.int32), np.zeros((sources, slots), dtype), np.zeros(sources, np.int64)
+    return zeros((sources, slots), np.int32), zeros((sources, slots), dtype), zeros(sources, np.int64)

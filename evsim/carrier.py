@@ -5,7 +5,7 @@ import numpy as np
 from evsim.graph import by_target
 from evsim.influence import advance, contract
 from evsim.learner import Learner, check_network
-from evsim.memory import aligned_zeros
+from evsim.memory import aligned_zeros, zeros
 from evsim.structure import pairs
 from evsim.tiles import fit_tiles
 
@@ -23,6 +23,7 @@ class Carrier(Learner):
         self._sets = sets or (layout.set_of_unit, layout.sets)
         self._tiles = fit_tiles(net, *self._sets)
         self._graph = by_target(net)
+        self._recurrent = recurrent
         if not recurrent:
             self._graph = (*self._graph[:2], np.zeros_like(self._graph[2]), *self._graph[3:])
         tiles = self._tiles
@@ -39,7 +40,7 @@ class Carrier(Learner):
         """M of one stream as a dense array (states, columns), columns in the order of `net.theta`: small networks."""
         states = np.array([len(c.states) for c in self.net.stack for _ in range(c.units)])
         first = np.cumsum(states) - states
-        dense = np.zeros((states.sum(), self.net.layout.unit_columns), self.net.dtype)
+        dense = zeros((states.sum(), self.net.layout.unit_columns), self.net.dtype)
         tiles = self._tiles
         for which, column, columns, row, flag, home in tiles.tile:
             start, end = tiles.span[which, home], tiles.span[which, -1]
@@ -72,7 +73,7 @@ class Carrier(Learner):
 
     def _allocate(self, streams, slots):
         self._M = aligned_zeros((streams, self._tiles.rows, self._tiles.width), self.net.dtype)
-        self._live = np.zeros((streams, self._tiles.flags), np.bool_)
+        self._live = zeros((streams, self._tiles.flags), np.bool_)
         super()._allocate(streams, slots)
 
     def _bind(self):
@@ -90,12 +91,12 @@ class Carrier(Learner):
         states = max(len(c.states) for c in net.stack)
         members = int((tiles.span[:, -1] - tiles.span[:, 0]).max())
         influence = (
-            np.zeros((PIECE + 1, units), net.dtype),
-            np.zeros((PIECE + 1, units + 1), np.int64), np.zeros((PIECE + 1, units), np.int64),
-            np.zeros((PIECE + 1, edges), np.int32), np.zeros((PIECE + 1, edges, states), net.dtype),
-            aligned_zeros((2 * members, tiles.width), net.dtype), np.zeros(2 * members, np.bool_),
-            np.zeros((1, members), np.int32), np.zeros((1, members, states), net.dtype),
-            np.zeros((states, tiles.width), net.dtype),
+            zeros((PIECE + 1, units), net.dtype),
+            zeros((PIECE + 1, units + 1), np.int64), zeros((PIECE + 1, units), np.int64),
+            zeros((PIECE + 1, edges), np.int32), zeros((PIECE + 1, edges, states), net.dtype),
+            aligned_zeros((2 * members, tiles.width), net.dtype), zeros(2 * members, np.bool_),
+            zeros((1, members), np.int32), zeros((1, members, states), net.dtype),
+            zeros((states, tiles.width), net.dtype),
         )  # fmt: skip
         return (*super()._workspace(), influence)
 
@@ -114,6 +115,9 @@ class Carrier(Learner):
                 lo, hi, t, h, *self._graph, *self._index, theta, *self._steps,
                 *self._spaces[worker][2], self._counts[worker],
             )  # fmt: skip
+
+    def _work_of(self, work):
+        return work.stepping(self._sets, self._recurrent)
 
     def _contract(self, slot, worker):
         f, graph, index = self._forward, self._graph, self._index

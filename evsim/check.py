@@ -55,6 +55,13 @@ def check_density(name, value):
     return float(value)
 
 
+def check_fraction(name, value):
+    """Return a float in [0, 1]."""
+    if not _real(value) or not 0 <= value <= 1:
+        raise ValueError(f"{name}={value!r} is not usable: give a fraction, from 0 to 1")
+    return float(value)
+
+
 def check_below_one(name, value):
     """Return a float in [0, 1)."""
     if not _real(value) or not 0 <= value < 1:

@@ -163,6 +163,35 @@ def predict(
     return _guarded(_predict, run, data, out, force)
 
 
+@app.command()
+def plan(
+    cell: Annotated[str, _Option(help="As in 'evsim list cells'.")] = "egru",
+    units: Annotated[int, _Option(help="Units of each layer.")] = 64,
+    layers: Annotated[int, _Option(help="Number of layers.")] = 1,
+    inputs: Annotated[int, _Option(help="Inputs of the network.")] = 32,
+    outputs: Annotated[int, _Option(help="Outputs of the network.")] = 10,
+    density: Annotated[float, _Option(help="Fraction of recurrent weights that exist.")] = 1.0,
+    density_in: Annotated[float, _Option(help="Fraction of input weights that exist.")] = 1.0,
+    activity: Annotated[float, _Option(help="Fraction of units with an event at a step.")] = 0.1,
+    phi_rate: Annotated[float, _Option(help="Fraction of units near their threshold at a step.")] = 0.2,
+    input_activity: Annotated[float, _Option(help="Fraction of inputs that are not 0 at a step.")] = 1.0,
+    block: Annotated[str, _Option(metavar="auto|N", help="Of rtrl: steps between two advances of M.")] = "auto",
+    length: Annotated[int, _Option(help="Steps of a sequence, which bptt keeps.")] = 1000,
+    streams: Annotated[int, _Option(help="Sequences side by side.")] = 1,
+    threads: Annotated[int, _Option(help="Threads that share the streams.")] = 1,
+    memory: Annotated[str | None, _Option(metavar="BYTES", help="What there is, as in 512M or 2G.")] = None,
+    dtype: Annotated[str, _Option(help="float32 or float64.")] = "float32",
+    json: Json = False,
+) -> int:
+    """What each learner would take of memory, work and time on this machine, and how large a network may be."""
+    given = {
+        "units": units, "layers": layers, "inputs": inputs, "outputs": outputs, "length": length, "streams": streams,
+        "threads": threads, "dtype": dtype,
+    }  # fmt: skip
+    rates = {"activity": activity, "phi_rate": phi_rate, "input_activity": input_activity}
+    return _guarded(_plan, cell, {"density": density, "density_in": density_in}, rates, block, memory, given, json)
+
+
 @app.command("list")
 def list_(
     kind: Annotated[str | None, typer.Argument(metavar="[cells|learners|tasks|exports]", help="Or all.")] = None,
@@ -202,6 +231,23 @@ def _predict(run, data, out, force):
     from evsim.results import predict_run
 
     print(f"{predict_run(run, data, out, force)} predictions are in {out}")
+
+
+def _plan(cell, options, rates, block, memory, given, json):
+    from evsim import show
+    from evsim.cost import Rates
+    from evsim.memory import parse_bytes
+    from evsim.plan import plan
+    from evsim.registry import lookup
+
+    make = lookup("cell", cell)
+    block = block if block == "auto" else _whole("block", block, 'give a number of steps or "auto"')
+    limit = None if memory is None else parse_bytes(memory)
+    rows = plan(
+        lambda n: make(n, **options), rates=Rates.checked(**rates), block=block, memory_limit=limit, **given
+    )  # fmt: skip
+    show.show_plan(rows, err=json)
+    _print_json(json, {"plan": rows})
 
 
 def _list(kind, json):

@@ -19,6 +19,7 @@ from dataclasses import replace
 import numpy as np
 
 from evsim.drive import carry_over
+from evsim.memory import zeros
 from evsim.opcount import new_count
 from evsim.readout import read_out
 
@@ -42,8 +43,8 @@ class Forward:
             "x": (net.n_in,), "y": (units,), "A": (units, k, k), "B": (units, k, g), "C": (units, k, q),
             "phi": (units, k), "D": (units, q), "out": (net.n_out,),
         }  # fmt: skip
-        self.arrays = {name: np.zeros((streams, slots + 1, *tail), dtype) for name, tail in self._tails.items()}
-        self.stored = np.zeros((streams, units, max(1, max(c.stored for c in cells))), dtype)
+        self.arrays = {name: zeros((streams, slots + 1, *tail), dtype) for name, tail in self._tails.items()}
+        self.stored = zeros((streams, units, max(1, max(c.stored for c in cells))), dtype)
         self._spread()
 
     @property
@@ -59,12 +60,12 @@ class Forward:
 
     def workspace(self):
         """Scratch for one thread: one pre-activation array per layer."""
-        return [np.zeros((cell.units, len(cell.channels)), self.net.dtype) for cell in self.net.stack]
+        return [zeros((cell.units, len(cell.channels)), self.net.dtype) for cell in self.net.stack]
 
     def grow(self, slots):
         """Make room for more Steps; those that are there stay."""
         for name, old in self.arrays.items():
-            self.arrays[name] = np.zeros((len(old), slots + 1, *old.shape[2:]), old.dtype)
+            self.arrays[name] = zeros((len(old), slots + 1, *old.shape[2:]), old.dtype)
             self.arrays[name][:, : old.shape[1]] = old
         self._spread()
 
@@ -105,9 +106,9 @@ class Forward:
 
     def sequences(self, x, record_events=False):
         """Run sequences x (N, T, n_in) one after the other, each from zero: out (N, T, n_out), events per layer."""
-        out = np.zeros((*x.shape[:2], self.net.n_out), self.net.dtype)
+        out = zeros((*x.shape[:2], self.net.n_out), self.net.dtype)
         recorded = self.net.layers if record_events else ()
-        events = [np.zeros((*x.shape[:2], cell.units), self.net.dtype) for cell in recorded]
+        events = [zeros((*x.shape[:2], cell.units), self.net.dtype) for cell in recorded]
         workspace, count = self.workspace(), new_count(len(self.net.layers))
         for s in range(len(x)):
             t = 0

@@ -13,10 +13,13 @@ from typing import Any, ClassVar
 import numpy as np
 
 from evsim.check import as_floats, check_choice, check_count, check_finite
+from evsim.cost import Rates, Work
 from evsim.forward import STEP, Forward
 from evsim.loss import KINDS, send_down, tell
+from evsim.memory import count_bytes, zeros
 from evsim.network import Network
 from evsim.opcount import UPDATE, new_count, totals
+from evsim.saved import check_state
 from evsim.targets import one_target, run_targets
 
 
@@ -61,7 +64,7 @@ class Learner:
 
     def _workspace(self) -> Any:
         """Scratch of one thread."""
-        return self._forward.workspace(), np.zeros(self.net.n_out, self.net.dtype)
+        return self._forward.workspace(), zeros(self.net.n_out, self.net.dtype)
 
     def _learn(self, lo, hi, start, steps, worker):
         """Read the Steps of slots start + 1..start + steps and the losses told there."""
@@ -222,9 +225,9 @@ class Learner:
             "parameters": self.net.theta.nbytes,
             "gradients": self._gradient.nbytes,
             "state": forward.stored.nbytes,
-            "steps": _bytes(list(forward.arrays.values())) + _bytes(told),
-            "scratch": _bytes(self._spaces) + _bytes(self._counts),
-            "structure": _bytes(forward.structure),
+            "steps": count_bytes(list(forward.arrays.values())) + count_bytes(told),
+            "scratch": count_bytes(self._spaces) + count_bytes(self._counts),
+            "structure": count_bytes(forward.structure),
         }
         for part, size in self._engine_memory().items():
             parts[part] = parts.get(part, 0) + size
@@ -232,6 +235,21 @@ class Learner:
 
     def _engine_memory(self):
         return {}
+
+    def cost(self, activity=0.1, phi_rate=0.2, input_activity=1.0):
+        """dict of the multiply-adds to expect of one step of one stream: "forward", "learn" and their sum, "total".
+
+        activity, phi_rate: fractions of units with an event, and with d(event)/d(state) != 0, at a step;
+        input_activity: of inputs that are not 0. Known before the first step; `ops` has what was counted.
+        """
+        rates = Rates.checked(activity=activity, phi_rate=phi_rate, input_activity=input_activity)
+        work = Work(self.net, rates)
+        forward, learn = work.forward(), self._work_of(work)
+        return {"forward": forward, "learn": learn, "total": forward + learn}
+
+    def _work_of(self, work):
+        """Multiply-adds of learning, of one step of one stream, for an `evsim.cost.Work`."""
+        raise NotImplementedError
 
     # Saving
 
@@ -262,7 +280,10 @@ class Learner:
         if (capacity, slots) != (self._forward.x.shape[0], self._forward.slots):
             self._allocate(capacity, slots)
         self.reset()
-        self._check_state(state, capacity, steps)
+        wanted = self.state() | {name: array[:, : steps + 1] for name, array in self._slots().items()}
+        check_state(state, wanted, self._state_shapes)
+        if not 1 <= state["streams"] <= capacity:
+            raise ValueError(f"the learner's state has {state['streams']} streams, but room for 1 to {capacity}")
         self.streams, self._stepped, self._open = int(state["streams"]), bool(state["stepped"]), steps
         self._version = self.net.version - int(state["stale"])
         self._forward.stored[:], self._gradient[:], self._loss[:] = state["stored"], state["gradient"], state["loss"]
@@ -271,21 +292,6 @@ class Learner:
         for count in self._counts:
             count[:] = 0
         self._counts[0][:] = state["counts"]
-
-    def _check_state(self, state, capacity, steps):
-        wanted = self.state()
-        wanted |= {name: array[:, : steps + 1] for name, array in self._slots().items()}
-        if set(state) != set(wanted):
-            raise ValueError(f"the learner's state holds {sorted(state)}, but {sorted(wanted)} are needed")
-        for name, array in wanted.items():
-            given = state[name]
-            if given.dtype != array.dtype or given.shape not in self._state_shapes(name, array):
-                found, needed = f"{given.dtype} {given.shape}", f"{array.dtype} {array.shape}"
-                raise ValueError(f"{name} of the learner's state is {found}, but {needed} is needed")
-            if given.dtype.kind == "f" and not np.isfinite(given).all():
-                raise ValueError(f"{name} of the learner's state holds NaN or infinity")
-        if not 1 <= state["streams"] <= capacity:
-            raise ValueError(f"the learner's state has {state['streams']} streams, but room for 1 to {capacity}")
 
     def _state_shapes(self, name, array):
         return (array.shape,)
@@ -303,12 +309,12 @@ class Learner:
     def _allocate(self, streams, slots):
         net = self.net
         self._forward = Forward(net, streams, slots, self.detach)
-        self._gradient = np.zeros((streams, net.layout.trained), net.dtype)
-        self._loss = np.zeros(streams)
-        self._labels = np.zeros((streams, slots + 1), np.int64)
-        self._values = np.zeros((streams, slots + 1, net.n_out), net.dtype)
-        self._told = np.zeros((streams, slots + 1), np.bool_)
-        self._delta = np.zeros((streams, slots + 1, net.layout.top[1]), net.dtype)
+        self._gradient = zeros((streams, net.layout.trained), net.dtype)
+        self._loss = zeros(streams, np.float64)
+        self._labels = zeros((streams, slots + 1), np.int64)
+        self._values = zeros((streams, slots + 1, net.n_out), net.dtype)
+        self._told = zeros((streams, slots + 1), np.bool_)
+        self._delta = zeros((streams, slots + 1, net.layout.top[1]), net.dtype)
         self._bind()
 
     def _bind(self):
@@ -389,9 +395,3 @@ class Learner:
             return target
         lead = () if single else (self.streams,)
         return one_target(target, self.loss_kind, lead, self.net.n_out, self.net.dtype)
-
-
-def _bytes(space: Any) -> int:
-    if isinstance(space, np.ndarray):
-        return space.nbytes
-    return sum(_bytes(part) for part in getattr(space, "arrays", space))

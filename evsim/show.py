@@ -5,6 +5,7 @@ from rich.table import Table
 
 from evsim.registry import lookup, names
 
+LARGEST = 2048  # units up to which plans look
 KINDS = ("cells", "learners", "tasks", "exports")
 
 
@@ -43,6 +44,26 @@ def show_seeds(summary, err=False):
         f"peak memory {_bytes(summary['peak_bytes'])}",
         soft_wrap=True,
     )
+
+
+def show_plan(rows, err=False):
+    """What learners would take, one row each."""
+    console, table = _console(err), Table()
+    limited = any(row["fits"] is not None for row in rows)
+    titles = ("learner", "exact", "memory", "MACs/step", "us/step")
+    for title in (*titles, *(("fits", "largest units") if limited else ())):
+        table.add_column(title, justify="left" if title == "learner" else "right", no_wrap=True)
+    for row in rows:
+        cells = [
+            row["learner"], _word(row["exact"]), _bytes(row["bytes"]), _count(row["multiply_adds"]),
+            f"{row['microseconds']:,.0f}" if row["microseconds"] >= 100 else _tenths(row["microseconds"]),
+        ]  # fmt: skip
+        if limited:
+            most = {-1: "-", None: "", LARGEST: f"over {LARGEST}"}.get(row["largest_units"], f"{row['largest_units']}")
+            cells += [_word(row["fits"]), most]
+        table.add_row(*cells)
+    console.print(table)
+    console.print("One stream, one thread; times from a short calibration on this machine.", soft_wrap=True)
 
 
 def show_list(kind, table_of):

@@ -267,9 +267,24 @@ def in_pieces(learner, x, targets, keep, cuts=(1, 2, 35)):
     return np.concatenate([learner.run(x[part], targets[part], keep[part]) for part in parts])
 
 
+class Swept(RTRL):
+    """Closes its blocks by a sweep, whatever it costs."""
+
+    prices = 0.0, 0.0
+
+
+class Stepped(RTRL):
+    """Closes its blocks by stepping through them."""
+
+    prices = 1e30, 1e30
+
+
 FEEDS = (by_steps, at_once, in_pieces)
 ENGINES = {  # name -> exact learner for a sequence of so many steps
     "stepping": lambda net, steps, **options: RTRL(net, **options),
+    "swept 2": lambda net, steps, **options: Swept(net, block=2, **options),
+    "swept 7": lambda net, steps, **options: Swept(net, block=7, **options),
+    "stepped 7": lambda net, steps, **options: Stepped(net, block=7, **options),
     "block 2": lambda net, steps, **options: RTRL(net, block=2, **options),
     "block 7": lambda net, steps, **options: RTRL(net, block=7, **options),
     "block 16": lambda net, steps, **options: RTRL(net, block=16, **options),

@@ -1,5 +1,7 @@
 """Blocks and windows: M after a block, what crosses its boundaries, weights that change, truncation, saving, memory."""
 
+from itertools import product
+
 import numpy as np
 import pytest
 import torch
@@ -13,6 +15,8 @@ from oracle import (
     TOLERANCE,
     TRIPLES,
     Shared,
+    Stepped,
+    Swept,
     Unrolled,
     at_once,
     by_steps,
@@ -29,7 +33,7 @@ import evsim
 from evsim.models.network import summed_loss
 
 STACKS = SINGLE + PAIRS + TRIPLES
-KEEPING = [name for name in ENGINES if name != "stepping"]
+KEEPING = [name for name in ENGINES if name.startswith(("block", "whole", "bptt"))]
 STEPS = 61  # a multiple of no block
 
 
@@ -57,8 +61,8 @@ def test_blocks_carry_the_same_influence(stack):
     truth.run(x, targets)
     M = truth.influence()
     assert M.any()
-    for block in (2, 7, 16, STEPS - 1, STEPS):
-        learner = evsim.RTRL(net, loss="mse", block=block)
+    for kind, block in product((Swept, Stepped, evsim.RTRL), (2, 7, 16, STEPS - 1, STEPS)):
+        learner = kind(net, loss="mse", block=block)
         learner.run(x, targets)
         np.testing.assert_allclose(closed(learner).influence(), M, rtol=1e-12, atol=1e-13 * abs(M).max())
 
@@ -69,7 +73,7 @@ def test_more_rows_than_stand_side_by_side(units):
     stack = ("egru", "alif")[: len(units)]
     net = network(stack, units=units, density=0.1, spread=True, learn_threshold=True)
     x = sequence(net, 40)
-    truth, learner, frugal = evsim.RTRL(net), evsim.RTRL(net, block=16), evsim.RTRL(net, block=16)
+    truth, learner, frugal = evsim.RTRL(net), Swept(net, block=16), Swept(net, block=16)
     block = frugal._spaces[0][-1]
     assert block.groups > 1 and len(block.hist) == block.groups
     del block.hist[1:]
@@ -86,7 +90,7 @@ def test_numbers_too_small_to_be_normal_are_zero():
     net = evsim.Network(2, cell, evsim.Readout(2), dtype="float64")
     x = np.zeros((1051, 2))
     x[0] = 1
-    stepping, learner = evsim.RTRL(net), evsim.RTRL(net, block=1051)
+    stepping, learner = evsim.RTRL(net), Swept(net, block=1051)
     for one in (stepping, learner):
         one.run(x)
     sizes = [np.abs(one.influence()) for one in (stepping, closed(learner))]
@@ -95,7 +99,7 @@ def test_numbers_too_small_to_be_normal_are_zero():
 
 # What crosses a boundary
 
-class Torn(evsim.RTRL):
+class Torn(Swept):
     """Forgets something of the step before each block."""
 
     lost = ""

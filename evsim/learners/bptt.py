@@ -5,6 +5,7 @@ import numpy as np
 from evsim.backward import Backward
 from evsim.check import check_count
 from evsim.learner import Learner
+from evsim.memory import count_bytes, zeros
 
 
 class BPTT(Learner):
@@ -22,7 +23,7 @@ class BPTT(Learner):
     keeps = True
 
     def __init__(self, net, loss="cross_entropy", streams=1, threads=1, slots=32):
-        self._thetas = np.zeros((1, 0))
+        self._thetas = zeros((1, 0), net.dtype)
         self._now = 0  # which of them is in force
         super().__init__(net, loss, streams, threads, slots)
         self._thetas = net.theta[None].copy()
@@ -43,7 +44,7 @@ class BPTT(Learner):
         return {**super()._slots(), "segment": self._segment}
 
     def _allocate(self, streams, slots):
-        self._segment = np.zeros((streams, slots + 1), np.int32)
+        self._segment = zeros((streams, slots + 1), np.int32)
         self._backward = Backward(self.net, streams)
         super()._allocate(streams, slots)
 
@@ -52,8 +53,11 @@ class BPTT(Learner):
 
     def _engine_memory(self):
         back = self._backward
-        structure = sum(a.nbytes for a in back.structure)
-        return {"steps": self._segment.nbytes + self._thetas.nbytes, "structure": structure, "state": back.lam.nbytes}
+        steps, structure = self._segment.nbytes + self._thetas.nbytes, count_bytes(back.structure)
+        return {"steps": steps, "structure": structure, "state": back.lam.nbytes}
+
+    def _work_of(self, work):
+        return work.sweep()
 
     def _need(self, steps):
         if self._open + steps > self._forward.slots:
@@ -63,7 +67,7 @@ class BPTT(Learner):
         self._forward.grow(slots)
         for name in ("_labels", "_values", "_told", "_delta", "_segment"):
             old = getattr(self, name)
-            new = np.zeros((len(old), slots + 1, *old.shape[2:]), old.dtype)
+            new = zeros((len(old), slots + 1, *old.shape[2:]), old.dtype)
             new[:, : old.shape[1]] = old
             setattr(self, name, new)
         self._bind()

@@ -1,12 +1,19 @@
 """RTRL: exact gradients while time runs forward, in memory that does not grow with the sequence."""
 
+from typing import Any
+
 import numpy as np
 
 from evsim.backward import Backward
 from evsim.block import Block
 from evsim.carrier import PIECE, Carrier
 from evsim.check import check_count
+from evsim.cost import BLOCKS, ENOUGH, PRODUCT, SWEEP, Work
+from evsim.learner import check_network
+from evsim.memory import count_bytes, imagined, zeros
 from evsim.sweep import read_rows
+
+LIMIT = 2**30  # bytes that block="auto" may take where nothing else is said
 
 
 class RTRL(Carrier):
@@ -18,20 +25,34 @@ class RTRL(Carrier):
     block: steps between two advances of M. 1 advances it at every step. With more, only the sparse Steps of a block are
     kept; the gradient of losses inside it comes from one backward sweep, and at its end M is advanced at once
     (Schmidhuber 1992; Williams and Zipser 1995): the price falls towards that of backpropagation, memory still does not
-    grow. Gradients are exact at any step all the same; a change of weights inside a block closes it first.
+    grow. A block whose Steps were so few or so sparse that stepping through them is less work is stepped through.
+    Gradients are exact at any step all the same; a change of weights inside a block closes it first. "auto": what costs
+    least by `evsim.cost` within memory_limit (bytes; 1 GiB if None).
+
+    ValueError for a block below 1, and for one whose memory is over memory_limit.
     """
 
     kind = "rtrl"
     exact = True
-    memory_claim = "O(n P), whatever the sequence's length"
+    memory_claim = "O(n P), whatever the sequence's length; and O(n h) for blocks of h steps"
     cost_claim = (
         "K * density * phi-rate * n^2 * P for K states, and n P for each entry of A that is not 0; times phi-rate once "
-        "more for units without memory"
+        "more for units without memory. In blocks of h steps: n^2 * P / h, and that of bptt for each of the n rows"
     )
+    prices = SWEEP, PRODUCT
     source = "Williams and Zipser: A learning algorithm for continually running fully recurrent neural networks (1989)"
 
-    def __init__(self, net, loss="cross_entropy", block=1, streams=1, threads=1):
-        self.block = check_count("block", block)
+    def __init__(self, net, loss="cross_entropy", block: Any = 1, streams=1, threads=1, memory_limit=None):
+        check_network(net)
+        if memory_limit is not None:
+            check_count("memory_limit", memory_limit)
+        elif block == "auto":
+            memory_limit = LIMIT
+        if isinstance(block, str) and block != "auto":
+            raise ValueError(f'block={block!r} is not usable: give a number of steps or "auto"')
+        if block != "auto":
+            check_count("block", block)
+        self.block = int(block) if memory_limit is None else _fitting(block, net, streams, threads, memory_limit)
         self.keeps = self.block > 1
         super().__init__(net, loss, streams, threads, slots=self.block if self.keeps else PIECE)
         self._weights = net.theta.copy() if self.keeps else net.theta  # in force in the open block
@@ -50,7 +71,7 @@ class RTRL(Carrier):
     def _allocate(self, streams, slots):
         if self.keeps:
             self._backward = Backward(self.net, streams)
-            self._segment = np.zeros((streams, slots + 1), np.int32)
+            self._segment = zeros((streams, slots + 1), np.int32)
         super()._allocate(streams, slots)
 
     def _workspace(self):
@@ -59,6 +80,17 @@ class RTRL(Carrier):
         back = self._backward
         block = Block(self.net, self._tiles, self._sets[1], self._graph, back.graph, self._forward.slots)
         return (*super()._workspace(), back.workspace(), block)
+
+    def _engine_memory(self):
+        found = super()._engine_memory()
+        if self.keeps:
+            found["structure"] += count_bytes(self._backward.structure)
+            found |= {"state": self._backward.lam.nbytes, "steps": self._segment.nbytes}
+            found["parameters"] = self._weights.nbytes
+        return found
+
+    def _work_of(self, work):
+        return work.block(self._sets, self.block)[0]
 
     def _weights_changed(self):
         if not self.keeps:
@@ -77,20 +109,41 @@ class RTRL(Carrier):
             super()._contract(slot, worker)
 
     def _settle(self, lo, hi, steps, worker):
-        back, count, layers, layer_of = self._backward, self._counts[worker], self._graph[0], self._graph[1]
-        tiles = self._tiles
+        back, count, tiles = self._backward, self._counts[worker], self._tiles
         back.lam[lo:hi] = 0
         back.sweep(
             lo, hi, steps, self._weights[None], self._segment, self._forward, self._told, self._delta, self._gradient,
             self._spaces[worker][3], count,
         )  # fmt: skip
         read_rows(
-            lo, hi, layers, layer_of, tiles.tile, tiles.span, tiles.unit, tiles.row, back.lam, self._M, self._live,
+            lo, hi, *self._graph[:2], tiles.tile, tiles.span, tiles.unit, tiles.row, back.lam, self._M, self._live,
             self._gradient, count,
         )  # fmt: skip
 
     def _close(self, lo, hi, steps, worker):
         block, count = self._spaces[worker][4], self._counts[worker]
         for b in range(lo, hi):
-            block.read(b, steps, self._weights, self._forward)
-            block.advance(b, steps, self._forward, self._M, self._live, count)
+            rows, product, stepping = block.read(b, steps, self._weights, self._forward, self._live)
+            if stepping <= self.prices[0] * rows + self.prices[1] * product:
+                self._step_through(b, b + 1, 0, steps, worker, self._weights)
+            else:
+                block.advance(b, steps, self._forward, self._M, self._live, count)
+
+
+def _fitting(block, net, streams, threads, limit):
+    """`block` if its memory is within the limit; for "auto" the cheapest that is."""
+    def needs(steps):
+        with imagined():
+            return RTRL(net, block=steps, streams=streams, threads=threads).memory["total"]
+
+    fit = [steps for steps in (1, *BLOCKS) if needs(steps) <= limit]
+    if block != "auto" and needs(block) > limit:
+        most = f"take block={fit[-1]} or less, or allow more" if fit else f"even block=1 needs {needs(1):,}: allow more"
+        raise ValueError(f"block={block} needs {needs(block):,} bytes, but memory_limit is {limit:,}: {most}")
+    if block != "auto":
+        return block
+    if not fit:
+        raise ValueError(f'block="auto" needs {needs(1):,} bytes at least, but memory_limit is {limit:,}: allow more')
+    layout, work = net.layout, Work(net)
+    cost = {steps: work.block((layout.set_of_unit, layout.sets), steps)[1] for steps in fit}
+    return next(steps for steps in fit if cost[steps] <= ENOUGH * min(cost.values()))

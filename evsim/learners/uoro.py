@@ -5,6 +5,7 @@ import numpy as np
 from evsim.backward import Backward
 from evsim.check import check_count
 from evsim.learner import Learner, check_network
+from evsim.memory import count_bytes, zeros
 from evsim.rankone import follow, read_all
 
 BITS = 64  # of a random word
@@ -56,12 +57,16 @@ class UORO(Learner):
         seeds = [np.random.SeedSequence(self.seed, spawn_key=(b,)) for b in range(len(self._random), streams)]
         self._random = [*self._random[:streams], *map(np.random.PCG64, seeds)]
         self._backward = Backward(net, streams)
-        self._s = np.zeros_like(self._backward.lam)
-        self._share, self._own = np.zeros((2, streams, net.layout.unit_columns), net.dtype)
-        self._words = np.zeros((streams, slots + 1, -(-self._states // BITS)), np.uint64)
-        self._segment = np.zeros((streams, slots + 1), np.int32)
-        self._untold = np.zeros((streams, slots + 1), np.bool_)
+        self._s = zeros(self._backward.lam.shape, net.dtype)
+        self._share = zeros((streams, net.layout.unit_columns), net.dtype)
+        self._own = zeros((streams, net.layout.unit_columns), net.dtype)
+        self._words = zeros((streams, slots + 1, -(-self._states // BITS)), np.uint64)
+        self._segment = zeros((streams, slots + 1), np.int32)
+        self._untold = zeros((streams, slots + 1), np.bool_)
         super()._allocate(streams, slots)
+
+    def _work_of(self, work):
+        return work.rank_one()
 
     def _workspace(self):
         return (*super()._workspace(), self._backward.workspace())
@@ -71,7 +76,7 @@ class UORO(Learner):
         return {
             "influence": sum(a.nbytes for a in carried),
             "steps": self._words.nbytes + self._segment.nbytes + self._untold.nbytes,
-            "structure": sum(a.nbytes for a in self._backward.structure),
+            "structure": count_bytes(self._backward.structure),
         }
 
     def _learn(self, lo, hi, start, steps, worker):

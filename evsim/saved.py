@@ -1,0 +1,16 @@
+"""What a checkpoint says of a learner's state, held against what the learner needs."""
+
+import numpy as np
+
+
+def check_state(state, wanted, shapes):
+    """ValueError unless `state` has the arrays of `wanted`: their names, kinds, one of shapes(name, array)."""
+    if set(state) != set(wanted):
+        raise ValueError(f"the learner's state holds {sorted(state)}, but {sorted(wanted)} are needed")
+    for name, array in wanted.items():
+        given = state[name]
+        if given.dtype != array.dtype or given.shape not in shapes(name, array):
+            found, needed = f"{given.dtype} {given.shape}", f"{array.dtype} {array.shape}"
+            raise ValueError(f"{name} of the learner's state is {found}, but {needed} is needed")
+        if given.dtype.kind == "f" and not np.isfinite(given).all():
+            raise ValueError(f"{name} of the learner's state holds NaN or infinity")
