@@ -17,7 +17,7 @@ import evsim
 
 EXACT = 0.05  # where exact learners stand on the axis of errors
 LEARNERS = (  # class, colour, name: (options, where the name stands beside its dot, in points)
-    (evsim.RTRL, "#0072b2", {"RTRL": ({}, (0, -36)), "RTRL, block 64": ({"block": 64}, (0, -46))}),
+    (evsim.RTRL, "#0072b2", {"RTRL": ({"block": 1}, (0, -36)), "RTRL, block 64": ({"block": 64}, (0, -46))}),
     (evsim.BPTT, "#008060", {"BPTT": ({}, (0, -30))}),
     (evsim.TBPTT, "#008060", {"TBPTT-4": ({"window": 4}, (-30, 18)), "TBPTT-16": ({"window": 16}, (0, -24))}),
     (evsim.TBPTT, "#008060", {"TBPTT-64": ({"window": 64}, (0, -26))}),

@@ -16,7 +16,7 @@ import evsim
 
 PIECE = 1000
 LEARNERS = {  # name: class, options, colour, line
-    "RTRL": (evsim.RTRL, {}, "#0072b2", "-"),
+    "RTRL": (evsim.RTRL, {"block": 1}, "#0072b2", "-"),
     "RTRL, block 64": (evsim.RTRL, {"block": 64}, "#0072b2", "--"),
     "RTRL, block 256": (evsim.RTRL, {"block": 256}, "#0072b2", ":"),
     "TBPTT-256": (evsim.TBPTT, {"window": 256}, "#008060", "--"),
