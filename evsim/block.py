@@ -130,7 +130,7 @@ class Block:
 
     def _multiply(self, b, wanted, M, live, count):
         """M <- jacobian M, tile by tile; only rows that are wanted, only from rows that hold anything."""
-        known, factor = -1, self.jacobian
+        known, factor, into, reach = -1, self.jacobian, wanted, wanted
         for which, _, w, first_row, flag, home in self.tiles.tile:
             members = self.sets[which]
             here = M[b, first_row : first_row + len(self.rows_of_set[which]), :w]
@@ -138,14 +138,18 @@ class Block:
             if which != known:
                 known, states = which, self.rows_of_set[which]
                 factor = self.jacobian[np.ix_(states, states)]
-                into, reach = wanted[states], (factor[wanted[states]] != 0).any(0)
+                flows = factor[wanted[states]] != 0
+                into, reach = np.zeros(len(states), bool), flows.any(0)
+                into[wanted[states]] = flows.any(1)
             source = holds & reach
             out = self.product[: into.sum() * w].reshape(-1, w)
             if source.all() and into.all():
                 np.matmul(factor, here, out=out)
+                here[:] = out
             else:
                 np.matmul(factor[np.ix_(into, source)], here[source], out=out)
-            here[into] = out
+                here[:] = 0
+                here[into] = out
             count[home, PROPAGATE] += out.size * int(source.sum())
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from evsim import optim, schedule
 from evsim.arraytask import ArrayTask
-from evsim.check import check_choice, check_count
+from evsim.check import check_choice, check_count, named
 from evsim.network import Network
 from evsim.readout import READOUTS
 from evsim.registry import lookup
@@ -23,7 +23,8 @@ KINDS: dict[str, tuple[type, ...]] = {
     "task": _WORD, "data": _WORD, "layout": _WORD, "loss": _WORD,
     "cell": _WORD, "units": _WHOLE, "layers": _WHOLE, "density": _REAL, "density_in": _REAL, "half_width": _REAL,
     "threshold": _REAL, "reset": _WORD, "tau": _REAL, "readout": _WORD, "dtype": _WORD,
-    "learner": _WORD, "block": _WHOLE, "streams": _WHOLE, "threads": _WHOLE, "update": (str, int),
+    "learner": _WORD, "block": _WHOLE, "n": _WHOLE, "window": _WHOLE, "broadcast": _WORD, "compare": _WORD,
+    "streams": _WHOLE, "threads": _WHOLE, "update": (str, int),
     "optimizer": _WORD, "lr": _REAL, "schedule": _WORD, "warmup": _WHOLE,
     "weight_decay": _REAL, "momentum": _REAL, "clip": _REAL,
     "epochs": _WHOLE, "seed": _WHOLE, "seeds": (list,),
@@ -36,7 +37,9 @@ BASE: dict[str, Any] = {
 }  # fmt: skip
 TASK_OPTIONS = ("layout",)
 CELL_OPTIONS = ("units", "density", "density_in", "half_width", "threshold", "reset", "tau")
-LEARNER_OPTIONS = ("block", "streams", "threads")
+LEARNER_OPTIONS = ("block", "n", "window", "broadcast")
+_COMMON = ("streams", "threads")  # options of every learner of a run
+_FIXED = ("net", "loss", "slots", *_COMMON)  # what cannot be chosen for one that is compared
 RECORD = (MARK, "data_digest")  # what a run folder notes beside the settings
 _ONE_OF = (("task", "data"), ("seed", "seeds"))
 
@@ -136,16 +139,55 @@ def build_network(settings: dict[str, Any], task: Task) -> Network:
 
 def build_learner(settings: dict[str, Any], net: Network, loss: str):
     """The learner on `net`; ValueError for a chosen option that it does not take."""
-    name = settings["learner"]
-    made = lookup("learner", name)
     options = {option: settings[option] for option in LEARNER_OPTIONS if option in settings}
+    return _learner(settings["learner"], options, settings, net, loss)
+
+
+def build_compared(settings: dict[str, Any], net: Network, loss: str) -> dict[str, Any] | None:
+    """Learners on `net` by name, from compare="snap n=1,tbptt window=8"; None where nothing is to be compared.
+
+    Each is a learner's name, and behind it its options as key=value.
+    """
+    if "compare" not in settings:
+        return None
+    found = {}
+    for text in settings["compare"].split(","):
+        name, *words = text.split() or [""]
+        title = " ".join([name, *words])
+        with named(f"compare, {title!r}"):
+            if title in found:
+                raise ValueError("it is there twice: leave one of them out")
+            options = dict(_option(word) for word in words)
+            if len(options) < len(words):
+                raise ValueError("an option is there twice: leave one of them out")
+            for option in options.keys() & set(_FIXED):
+                raise ValueError(f"{option} cannot be chosen for it alone: leave it out")
+            found[title] = _learner(name, options, settings, net, loss)
+    return found
+
+
+def _learner(name, options, settings, net, loss):
+    made = lookup("learner", name)
     known = inspect.signature(made).parameters
-    for option in [option for option in options if option not in known]:
-        if options.pop(option) != BASE.get(option):
+    common = {option: settings[option] for option in (*_COMMON, "seed") if option in settings}
+    chosen = {option for option in _COMMON if common.get(option) != BASE[option]}
+    for option in (*options, *chosen):
+        if option not in known:
             raise ValueError(f"learner {name!r} has no option {option!r}: leave it out or choose another learner")
-    if "seed" in known:
-        options["seed"] = settings["seed"]
-    return made(net, loss=loss, **options)
+    return made(net, loss=loss, **{option: value for option, value in common.items() if option in known} | options)
+
+
+def _option(word: str) -> tuple[str, int | float | str]:
+    """key=value, the value as a number if it is one."""
+    key, equals, value = word.partition("=")
+    if not (key and equals and value):
+        raise ValueError(f"{word!r} is no option: give key=value, without spaces around the sign")
+    for kind in (int, float):
+        try:
+            return key, kind(value)
+        except ValueError:
+            continue
+    return key, value
 
 
 def build_optimizer(settings: dict[str, Any], task: Task):
@@ -177,6 +219,7 @@ def updates_per_epoch(settings: dict[str, Any], task: Task) -> int:
 
 def build_trainer(settings: dict[str, Any], task: Task) -> Trainer:
     """Everything, ready to fit; settings with a single seed."""
-    learner = build_learner(settings, build_network(settings, task), task.loss)
-    update, clip = settings["update"], settings.get("clip")
-    return Trainer(learner, build_optimizer(settings, task), task, update, clip, settings["seed"])
+    net = build_network(settings, task)
+    learner, compared = build_learner(settings, net, task.loss), build_compared(settings, net, task.loss)
+    optimizer, update, clip = build_optimizer(settings, task), settings["update"], settings.get("clip")
+    return Trainer(learner, optimizer, task, update, clip, settings["seed"], compared)

@@ -38,6 +38,7 @@ Force = Annotated[bool, _Option("--force", help="Replace what an earlier call wr
 Run = Annotated[str, typer.Argument(metavar="RUN", help="A run folder or a checkpoint.", show_default=False)]
 Layout = Annotated[str | None, _Option(help="How digits shows an image: rows or pixels.")]
 Version = Annotated[bool, _Option("--version", callback=_version, is_eager=True, help="Print the version.")]
+COMPARE = "Learners whose gradients are compared with the exact one: 'snap n=1,tbptt window=8'."
 Loss = Annotated[str | None, _Option(help="With --data: cross_entropy, binary_cross_entropy or mse.")]
 
 
@@ -109,6 +110,10 @@ def train(
     dtype: Annotated[str | None, _Option(help="float32 or float64.")] = None,
     learner: Annotated[str | None, _Option(help="As in 'evsim list learners'.")] = None,
     block: Annotated[int | None, _Option(help="Steps between two advances of the influence matrix.")] = None,
+    n: Annotated[int | None, _Option(help="Of snap: influence may pass n - 1 recurrent weights.")] = None,
+    window: Annotated[int | None, _Option(help="Of tbptt: steps after which the past is cut off.")] = None,
+    broadcast: Annotated[str | None, _Option(help="Of errors in eprop: symmetric, random or adaptive.")] = None,
+    compare: Annotated[str | None, _Option(metavar="A,B ...", help=COMPARE)] = None,
     streams: Annotated[int | None, _Option(help="Sequences side by side, the size of a batch.")] = None,
     threads: Annotated[int | None, _Option(help="Threads that share the streams.")] = None,
     update: Annotated[str | None, _Option(metavar="sequence|K", help="After sequences or every K steps.")] = None,
@@ -128,9 +133,10 @@ def train(
         "task": task, "data": data, "layout": layout, "loss": loss, "cell": cell, "units": units, "layers": layers,
         "density": density, "density_in": density_in, "half_width": half_width,
         "threshold": threshold, "reset": reset, "tau": tau, "readout": readout, "dtype": dtype, "learner": learner,
-        "block": block, "streams": streams, "threads": threads, "update": update, "optimizer": optimizer, "lr": lr,
-        "schedule": schedule, "warmup": warmup, "weight_decay": weight_decay, "momentum": momentum,
-        "clip": clip, "epochs": epochs, "seed": seed, "seeds": seeds,
+        "block": block, "n": n, "window": window, "broadcast": broadcast, "compare": compare, "streams": streams,
+        "threads": threads, "update": update, "optimizer": optimizer, "lr": lr, "schedule": schedule,
+        "warmup": warmup, "weight_decay": weight_decay, "momentum": momentum, "clip": clip, "epochs": epochs,
+        "seed": seed, "seeds": seeds,
     }  # fmt: skip
     return _guarded(_train, given, config, out, force, resume, json)
 

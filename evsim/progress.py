@@ -52,6 +52,10 @@ class TrainingProgress:
             f"{row['steps_per_second']:,.0f} steps/s",
         ]  # fmt: skip
         self._console.print(", ".join(parts), markup=False, soft_wrap=True)
+        if "compare" in row:
+            known = [(name, found["cosine"]) for name, found in row["compare"].items()]
+            told = ", ".join(f"{name} {'-' if cosine is None else f'{cosine:.4f}'}" for name, cosine in known)
+            self._console.print(f"{' ' * len(self._label)}  cosine: {told}", markup=False, soft_wrap=True)
 
 
 def _numbers(info, short=False):

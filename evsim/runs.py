@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 from evsim.arraytask import ArrayTask
-from evsim.build import RECORD, build_task, build_trainer, merge, read_settings, resolve
+from evsim.build import RECORD, build_compared, build_task, build_trainer, merge, read_settings, resolve
 from evsim.check import check_count
 from evsim.checkpoint import load
 from evsim.opcount import dense_rtrl_macs
@@ -83,6 +83,7 @@ def _train_all(folder, settings, task, trainers):
     summary = {
         "task": task.name, "seeds": settings["seeds"], **medians,
         "dense_rtrl_macs_per_step": runs[0]["dense_rtrl_macs_per_step"], "peak_bytes": peak_bytes(),
+        **({"compare": _medians_of([run["compare"] for run in runs])} if "compare" in settings else {}),
         "runs": runs, "config": settings,
     }  # fmt: skip
     folder.write_summary(summary)
@@ -99,7 +100,8 @@ def _train_one(folder, whole, settings, task, label, trainers):
     trainer = None
     try:
         if folder.checkpoint.exists():
-            trainer = Trainer.resume(folder.checkpoint, task)
+            compare = (lambda net: build_compared(settings, net, task.loss)) if "compare" in settings else None
+            trainer = Trainer.resume(folder.checkpoint, task, compare)
         else:
             trainer = trainers.pop() if trainers else build_trainer(settings, task)
         folder.write_config(_noted(settings, task))
@@ -133,6 +135,7 @@ def _fit(trainer, folder, epochs, label):
 
 def _summarise(trainer, task, settings):
     found, ops = trainer.evaluate(), trainer.learner.ops
+    last = trainer.history[-1]
     return {
         "task": task.name,
         "seed": settings["seed"],
@@ -146,6 +149,7 @@ def _summarise(trainer, task, settings):
         "peak_bytes": peak_bytes(),
         "train_seconds": round(sum(row["seconds"] for row in trainer.history), 3),
         "steps": ops["steps"],
+        **({"compare": last["compare"]} if "compare" in last else {}),
         "config": settings,
     }
 
@@ -183,6 +187,17 @@ def _announcement(trainer, task, settings):
     seeds = f"seeds {', '.join(map(str, settings['seeds']))}" if "seeds" in settings else f"seed {settings['seed']}"
     trained = f"{cells}, {net.layout.trained:,} parameters"
     return f"training {task.name} ({task.loss}): {trained}, {name} holds {size}, {seeds}"
+
+
+def _medians_of(runs):
+    """What `Comparison.means` gave in each of several runs, as medians."""
+    found = {}
+    for name in runs[0]:
+        ours = [run[name] for run in runs]
+        found[name] = {key: _median([one[key] for one in ours]) for key in ("cosine", "relative_error", "updates")}
+        layers = zip(*(one["cosine_per_layer"] for one in ours), strict=True)
+        found[name]["cosine_per_layer"] = [_median(values) for values in layers]
+    return found
 
 
 def _median(values):

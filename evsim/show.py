@@ -19,6 +19,7 @@ def show_summary(summary, err=False):
     for name, text in _lines(summary):
         table.add_row(name, text)
     console.print(table)
+    _show_compared(console, summary)
 
 
 def show_seeds(summary, err=False):
@@ -44,6 +45,22 @@ def show_seeds(summary, err=False):
         f"peak memory {_bytes(summary['peak_bytes'])}",
         soft_wrap=True,
     )
+    _show_compared(console, summary)
+
+
+def _show_compared(console, summary):
+    """How near the learners that rode along came to the exact gradient in the last epoch: one row each."""
+    if "compare" not in summary:
+        return
+    table = Table(title="nearness to the exact gradient, without the readout's", title_justify="left")
+    table.add_column("learner", overflow="fold")
+    for name in ("cosine", "relative error", "cosine of each layer"):
+        table.add_column(name, justify="right")
+    for name, found in summary["compare"].items():
+        layers = " ".join(map(_number, found["cosine_per_layer"]))
+        error = "-" if found["relative_error"] is None else f"{found['relative_error']:.2g}"
+        table.add_row(name, _number(found["cosine"]), error, layers)
+    console.print(table)
 
 
 def show_plan(rows, err=False):

@@ -91,6 +91,18 @@ def go_back(
                     if not alive:
                         continue
                     some = True
+                    if states == 1:
+                        carried = lam[b, u, 0]
+                        for g in range(channels):
+                            v = carried * B[b, t, u, 0, g]
+                            slope[u, g] = v
+                            gradient[b, bias_at[u] + g] += v
+                        for q in range(trained):
+                            gradient[b, local_at[u, local_q[level, q]]] += carried * C[b, t, u, 0, local_q[level, q]]
+                        lam[b, u, 0] = carried * A[b, t, u, 0, 0]
+                        immediate += channels + trained
+                        leak += 1
+                        continue
                     for k in range(states):
                         carried = lam[b, u, k]
                         mixed[k] = 0

@@ -7,6 +7,7 @@ import numpy as np
 
 from evsim.check import check_count, check_positive, check_seed
 from evsim.checkpoint import load, save
+from evsim.comparison import Comparison
 from evsim.evaluate import evaluate, predict, rates
 from evsim.interrupt import Interrupt
 from evsim.sequences import as_sequences, correct
@@ -22,15 +23,19 @@ class Trainer:
     update: "sequence" (once a batch of sequences has been read to its end) or a number of steps k (every k steps,
     whenever a target was met since the last update; state and influence are kept, so learning is online).
     clip: bound on the gradient's norm. seed: order of the sequences.
+    compare: a list of other learners on the same network, or a dict of them by name. They read the same sequences and
+    never change the weights; at each update their gradients are compared with the exact one, and every row of `history`
+    has the means under "compare" (`evsim.comparison`). One of all these learners must be exact.
     """
 
-    def __init__(self, learner, optimizer, task=None, update="sequence", clip=None, seed=0):
+    def __init__(self, learner, optimizer, task=None, update="sequence", clip=None, seed=0, compare=None):
         if isinstance(update, str) and update != "sequence":
             raise ValueError(f'update={update!r} is not usable: give "sequence" or a number of steps')
         self.learner, self.optimizer, self.task = learner, optimizer, task
         self.update = update if update == "sequence" else check_count("update", update)
         self.clip = None if clip is None else check_positive("clip", clip)
         self.streams = learner.streams
+        self._comparison = Comparison(learner, compare)
         self._rng = check_seed(seed)
         self._place: dict[str, Any] = {"epoch": 0, "batch": 0, "step": 0, "told": 0}
         self._sums = _no_sums()
@@ -40,6 +45,11 @@ class Trainer:
     @property
     def net(self):
         return self.learner.net
+
+    @property
+    def learners(self):
+        """The learner that trains, and those that ride along to be compared."""
+        return (self.learner, *self._comparison.riders)
 
     @property
     def history(self):
@@ -98,8 +108,15 @@ class Trainer:
         return predict(self.net, x, lengths, self.learner.loss_kind)
 
     @classmethod
-    def resume(cls, checkpoint, task=None):
-        """The trainer that wrote `checkpoint`, where it then stood; `fit` goes on bit for bit, on the same data."""
+    def resume(cls, checkpoint, task=None, compare=None):
+        """The trainer that wrote `checkpoint`, where it then stood; `fit` goes on bit for bit, on the same data.
+
+        compare: a function that is given the network and returns what `Trainer` takes; learners to be compared are not
+        saved, so these are new ones. They begin with the next batch of sequences.
+        """
+        if compare is not None and not callable(compare):
+            told = "compare must be a function here, since the network is read from the checkpoint"
+            raise TypeError(f"{told}: give one such as lambda net: [evsim.SnAp(net)]")
         found = load(checkpoint)
         state = found.extra.get("trainer")
         if found.learner is None or found.optimizer is None or state is None:
@@ -112,6 +129,8 @@ class Trainer:
             trainer._started = state["started"]
         except (LookupError, TypeError, ValueError, AttributeError) as error:
             raise ValueError(f"{checkpoint} holds no training that can be resumed ({error!r})") from None
+        if compare is not None:
+            trainer._comparison = Comparison(found.learner, compare(found.net), trainer.streams)
         return trainer
 
     def _pieces(self, data):
@@ -131,6 +150,7 @@ class Trainer:
             steps = x.shape[1]
             if place["step"] == 0:
                 learner.reset(streams=len(where))
+                self._comparison.reset(len(where))
             while place["step"] < steps:
                 t = place["step"]
                 h = min(PIECE if self.update == "sequence" else int(self.update), steps - t)
@@ -138,6 +158,7 @@ class Trainer:
                 place["step"] += h
                 sums["done"] += int(np.clip(data.lengths[where] - t, 0, h).sum())
                 if place["told"] and (self.update != "sequence" or place["step"] == steps):
+                    self._comparison.judge()
                     learner.update(self.optimizer, self.clip)
                     place["told"] = 0
                 if place["step"] == steps:
@@ -151,13 +172,15 @@ class Trainer:
         learner, sums = self.learner, self._sums
         single = learner.streams == 1
         before = learner.loss
-        out = learner.run(x[0], targets[0], keep[0])[None] if single else learner.run(x, targets, keep)
+        given = (x[0], targets[0], keep[0]) if single else (x, targets, keep)
+        out = learner.run(*given)
         gained = learner.loss - before
         if not np.isfinite(gained):
             raise FloatingPointError(
                 f"the loss became {gained} in epoch {self._place['epoch'] + 1}: lower the learning rate or pass clip="
             )
-        right, judged = correct(out, targets, keep, learner.loss_kind)
+        self._comparison.run(*given)
+        right, judged = correct(out[None] if single else out, targets, keep, learner.loss_kind)
         told = int(keep.sum())
         self._place["told"] += told
         sums["loss"] += gained
@@ -170,12 +193,14 @@ class Trainer:
         sums = self._sums
         count = self.learner.counts - np.array(sums["before"])
         found = rates(self.net, count)
+        compared = self._comparison.means()
         return {
             "loss": sums["loss"] / max(sums["told"], 1),
             "accuracy": sums["right"] / sums["judged"] if sums["judged"] else None,
             "activity": found["activity"],
             "phi_rate": found["phi_rate"],
             "steps_per_second": sums["done"] / max(sums["seconds"], 1e-9),
+            **({"compare": compared} if compared else {}),
         }
 
     def _close_epoch(self, validation):
@@ -187,6 +212,8 @@ class Trainer:
             row["validation_loss"], row["validation_accuracy"] = found["loss"], found["accuracy"]
         self._place.update(epoch=row["epoch"], batch=0, step=0)
         self.learner.reset(streams=self.streams)  # the last batch may have been smaller
+        self._comparison.reset(self.streams)
+        self._comparison.clear()
         self._sums, self._started = _no_sums(), None
         self._history.append(row)
         return row

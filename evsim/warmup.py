@@ -62,6 +62,11 @@ def warm_up(settings, task) -> float:
 def _run(trainer, task):
     shape = () if task.loss == "cross_entropy" else (task.n_out,)
     x, y = np.zeros((1, 2, task.n_in)), np.zeros((1, *shape), np.int64)
-    trainer.learner.run(x[0], np.zeros((2, *shape), np.int64))
+    targets = np.zeros((2, *shape), np.int64)
+    for learner in trainer.learners:
+        learner.run(x[0], targets)
+        learner.gradient()
     trainer.learner.update(trainer.optimizer, 1.0)
+    for learner in trainer.learners:
+        learner.run(x[0], targets)  # weights have changed: what closes an open block is compiled too
     evaluate(trainer.net, (x, y, None, None), task.loss)
