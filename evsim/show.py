@@ -110,7 +110,10 @@ def _cell_row(name):
 
 def _learner_row(name):
     learner = lookup("learner", name)
-    return {"exact": learner.exact, "memory": learner.memory_claim, "cost_per_step": learner.cost_claim}
+    return {
+        "exact": learner.exact, "drops": learner.drops or "nothing", "memory": learner.memory_claim,
+        "cost_per_step": learner.cost_claim, "source": learner.source,
+    }  # fmt: skip
 
 
 def _task_row(name):

@@ -17,6 +17,8 @@ SMALL = {
     "bench_learn.py": ("--quick",),
     "bench_stack.py": ("--quick",),
     "bench_blocks.py": ("--quick",),
+    "error_against_cost.py": ("--quick", "--out", "picture.png"),
+    "memory_against_time.py": ("--quick", "--out", "picture.png"),
 }
 SAYS = {
     "first_run.py": "test accuracy",
@@ -24,6 +26,8 @@ SAYS = {
     "bench_learn.py": "with a target",
     "bench_stack.py": "cubalif",
     "bench_blocks.py": "endless stream",
+    "error_against_cost.py": "e-prop, adaptive",
+    "memory_against_time.py": "block 256",
 }
 
 
@@ -67,6 +71,14 @@ def test_the_readme_takes_networks_from_elsewhere():
     names = {name: sys.modules[name] for name in ("torch", "norse", "snntorch")}
     exec(readme()[3], names)
     assert (names["net"].n_in, names["net"].n_out) == (32, 10)
+
+
+def test_the_comparison_on_the_page_about_learners_runs(capsys):
+    (code,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "learners.md").read_text(), re.DOTALL)
+    exec(code, {})
+    word, error, other, cosine = capsys.readouterr().out.split()
+    assert (word, other) == ("error", "cosine")
+    assert 0 < float(error) < 1 and 0 < float(cosine) < 1
 
 
 def environment():
