@@ -4,20 +4,12 @@ import time
 
 import numpy as np
 
-from evsim.learners.bptt import BPTT
-from evsim.learners.rtrl import RTRL
-from evsim.learners.snap import SnAp
 from evsim.network import Network
 from evsim.readout import Readout
+from evsim.registry import lookup
 
 SIZES = (32, 96)
 STEPS, BLOCK, INPUTS = 256, 64, 16
-
-
-class Swept(RTRL):
-    """Closes every block by a sweep."""
-
-    prices = 0.0, 0.0
 
 
 class Speed:
@@ -28,18 +20,20 @@ class Speed:
     """
 
     def __init__(self, make, dtype):
+        rtrl, bptt, snap = (lookup("learner", kind) for kind in ("rtrl", "bptt", "snap"))
         found = {part: [] for part in ("forward", "stepping", "cut", "sweep", "rows")}
         for units in SIZES:
             net = Network(INPUTS, make(units), Readout(4), dtype=dtype)
             x = np.random.default_rng(0).standard_normal((STEPS, INPUTS)).astype(net.dtype)
             y = np.zeros(STEPS, np.int64)
-            forward = self._time(BPTT(net), x, None)
-            told = self._time(BPTT(net), x, y)
+            forward, told = self._time(bptt(net), x, None), self._time(bptt(net), x, y)
+            swept = rtrl(net, block=BLOCK)
+            swept.prices = 0.0, 0.0  # however few the units are
             found["forward"].append((units, *forward))
             found["sweep"].append((units, *_less(told, forward)))
-            found["stepping"].append((units, *_less(self._time(RTRL(net), x, y), forward)))
-            found["cut"].append((units, *_less(self._time(SnAp(net), x, y), forward)))
-            found["rows"].append((units, *_less(self._time(Swept(net, block=BLOCK), x, y), told)))
+            found["stepping"].append((units, *_less(self._time(rtrl(net), x, y), forward)))
+            found["cut"].append((units, *_less(self._time(snap(net), x, y), forward)))
+            found["rows"].append((units, *_less(self._time(swept, x, y), told)))
         self.parts = {part: _fit(*rows) for part, rows in found.items()}
         units, seconds, macs = found["cut"][-1]  # too few multiply-adds to tell their time
         per_mac = self.parts["stepping"][1]

@@ -6,14 +6,10 @@ from typing import Any
 from evsim.calibrate import Speed
 from evsim.check import check_count
 from evsim.cost import Rates, Work
-from evsim.learners.bptt import BPTT, TBPTT
-from evsim.learners.eprop import EProp
-from evsim.learners.rtrl import RTRL
-from evsim.learners.snap import SnAp
-from evsim.learners.uoro import UORO
 from evsim.memory import imagined
 from evsim.network import Network
 from evsim.readout import Readout
+from evsim.registry import lookup
 from evsim.show import LARGEST
 
 SMALLEST = 8
@@ -82,7 +78,7 @@ def _block(block, net, streams, threads, limit):
         return check_count("block", block)
     try:
         with imagined():
-            return RTRL(net, block="auto", streams=streams, threads=threads, memory_limit=limit).block
+            return lookup("learner", "rtrl")(net, block="auto", streams=streams, threads=threads, memory_limit=limit).block
     except ValueError:
         return 1
 
@@ -95,6 +91,9 @@ def _imagine(create, net):
 def _learners(block, length, streams, threads):
     """(name, maker, parts of its time) for each learner worth planning for."""
     many = {"streams": streams, "threads": threads}
+
+    def of(kind, **options):
+        return lambda net: lookup("learner", kind)(net, **options, **many)
 
     def cut(work, learner):
         return [("cut", learner._work_of(work))]
@@ -111,16 +110,16 @@ def _learners(block, length, streams, threads):
         return [("sweep", work.sweep()), ("rows", rows), ("product", product)]
 
     def whole(net):
-        learner = BPTT(net, **many)
+        learner = of("bptt")(net)
         learner._need(length)
         return learner
 
     return [
-        *((f"rtrl block={h}", lambda net, h=h: RTRL(net, block=h, **many), blocks) for h in sorted({1, block})),
+        *((f"rtrl block={h}", of("rtrl", block=h), blocks) for h in sorted({1, block})),
         (f"bptt of {length} steps", whole, sweep),
-        ("tbptt window=32", lambda net: TBPTT(net, window=32, **many), sweep),
-        ("snap n=1", lambda net: SnAp(net, n=1, **many), cut),
-        ("snap n=2", lambda net: SnAp(net, n=2, **many), cut),
-        ("eprop, rflo", lambda net: EProp(net, **many), cut),
-        ("uoro", lambda net: UORO(net, **many), lambda work, _: [("sweep", work.rank_one())]),
+        ("tbptt window=32", of("tbptt", window=32), sweep),
+        ("snap n=1", of("snap", n=1), cut),
+        ("snap n=2", of("snap", n=2), cut),
+        ("eprop, rflo", of("eprop"), cut),
+        ("uoro", of("uoro"), lambda work, _: [("sweep", work.rank_one())]),
     ]  # fmt: skip

@@ -17,7 +17,7 @@ class BPTT(Learner):
 
     kind = "bptt"
     exact = True
-    memory_claim = "O(n T): grows with the sequence, by the Steps of every unit"
+    memory_claim = "O(n T): grows with the sequence, by the Steps of every unit; and P for each change of weights"
     cost_claim = "density * (activity + phi-rate) * n^2, and n"
     source = "Werbos: Backpropagation through time: what it does and how to do it (1990)"
     keeps = True
@@ -100,7 +100,7 @@ class TBPTT(BPTT):
     kind = "tbptt"
     exact = False
     drops = "what happened before the window a loss lies in"
-    memory_claim = "O(n window), whatever the sequence's length"
+    memory_claim = "O(n window), whatever the sequence's length; and P for each change of weights inside a window"
     source = "Williams and Peng: An efficient gradient-based algorithm for on-line training (1990)"
 
     def __init__(self, net, loss="cross_entropy", window=32, streams=1, threads=1):
