@@ -78,7 +78,8 @@ def _block(block, net, streams, threads, limit):
         return check_count("block", block)
     try:
         with imagined():
-            return lookup("learner", "rtrl")(net, block="auto", streams=streams, threads=threads, memory_limit=limit).block
+            made = lookup("learner", "rtrl")(net, block="auto", streams=streams, threads=threads, memory_limit=limit)
+            return made.block
     except ValueError:
         return 1
 

@@ -2,43 +2,22 @@
 
     python examples/bench_blocks.py [--quick]
 
-Prints microseconds of a step and their ratios to torch's: as `evsim.models` unrolls a network, and with a cell written
-for speed, whose inputs and channels are multiplied at once. Needs the [torch] extra.
+Prints microseconds of a step and their ratios to torch's: as `evsim.models` unrolls any network, and by an EGRU that is
+written for speed (`evsim.models.FastEGRU`). Needs the [torch] extra.
 """
 
 import argparse
+import os
 import time
 
+os.environ.update(OMP_NUM_THREADS="1", MKL_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1", NUMBA_NUM_THREADS="1")
+
 import numpy as np
-import torch
 
 import evsim
-from evsim.models.network import TorchNetwork
-from evsim.models.words import TorchWords
+from evsim.models import FastEGRU, autograd_gradients
 
 INPUTS, OUTPUTS, DENSITY, LOUD = 32, 10, 0.1, 2.2  # a scale of inputs with which about a fifth of phi is not 0
-
-
-def fast(net, x):
-    """Outputs of an EGRU network, by few and large products."""
-    words = TorchWords(net.layers[0].pseudo)
-    own = {name.removeprefix("layers.0."): value for name, value in TorchNetwork(net).values().items()}
-    n, bias = net.layers[0].units, own["bias"]
-    heard = x @ own["weight_in"].reshape(3 * n, -1).T + torch.cat([bias[0], bias[1], bias[2]])
-    rec, s, y, out = own["weight_rec"].reshape(3 * n, n), torch.zeros(n), torch.zeros(n), []
-    for a in heard:
-        b = rec @ y
-        z, r = torch.sigmoid(a[: 2 * n] + b[: 2 * n]).chunk(2)
-        c = z * s + (1 - z) * torch.tanh(a[2 * n :] + r * (b[2 * n :] + bias[3]))
-        o = words.event(c - own["threshold"])
-        y, s = o * c, c - o * own["threshold"]
-        out.append(y)
-    return torch.stack(out) @ own["readout.weight"].T + own["readout.bias"]
-
-
-def by_torch(out, targets):
-    """The gradient of a sequence's loss."""
-    torch.nn.functional.cross_entropy(out, torch.from_numpy(targets), reduction="sum").backward()
 
 
 def by_evsim(learner, x, targets, anew=True):
@@ -57,8 +36,8 @@ def rows(units, steps):
     targets = rng.integers(OUTPUTS, size=steps)
     bptt, blocks, stream = evsim.BPTT(net), evsim.RTRL(net, block=256), evsim.RTRL(net, block=256)
     ways = {
-        "torch, as evsim.models": lambda: by_torch(TorchNetwork(net)(torch.from_numpy(x[None]))[0], targets),
-        "torch, written for speed": lambda: by_torch(fast(net, torch.from_numpy(x)), targets),
+        "torch, as evsim.models": lambda: autograd_gradients(net, x, targets, "cross_entropy"),
+        "torch, written for speed": lambda: autograd_gradients(net, x, targets, "cross_entropy", kind=FastEGRU),
         "evsim.BPTT": lambda: by_evsim(bptt, x, targets),
         "evsim.RTRL(block=256)": lambda: by_evsim(blocks, x, targets),
         "the same, an endless stream": lambda: by_evsim(stream, x, targets, anew=False),
@@ -77,7 +56,6 @@ def main():
     options = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     options.add_argument("--quick", action="store_true", help="small and short")
     quick = options.parse_args().quick
-    torch.set_num_threads(1)
     for units in (16,) if quick else (64, 128, 256, 512):
         found, phi = rows(units, 40 if quick else 1000)
         slow, tight, *_ = found.values()

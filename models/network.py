@@ -82,13 +82,13 @@ def summed_loss(kind, out, targets):
     return each.mean(-1).sum()
 
 
-def autograd_gradients(net, x, targets, loss, keep=None):
+def autograd_gradients(net, x, targets, loss, keep=None, kind=TorchNetwork):
     """(loss, dict of gradients) of an `evsim.Network` by backpropagation through time, for x (T, n_in).
 
     targets as for `learner.run`; keep (T,) bool: the steps whose target counts, all by default. This is the reference
-    that exact online gradients are held against.
+    that exact online gradients are held against. kind: the class that runs it.
     """
-    model = TorchNetwork(net)
+    model = kind(net)
     out = model(torch.from_numpy(x)[None])[0]
     wanted = torch.from_numpy(targets)
     if keep is not None:

@@ -7,6 +7,7 @@ from naive import forward, loss_and_error
 from oracle import LOSSES, PAIRS, READOUTS, SINGLE, learnable, network, sequence, targets_for
 
 import evsim
+from evsim.models import FastEGRU, autograd_gradients
 from evsim.models.network import TorchNetwork, summed_loss
 
 STACKS = SINGLE + PAIRS
@@ -26,6 +27,22 @@ def test_outputs_and_events(stack, readout):
         np.testing.assert_allclose(out[b].detach(), wanted, rtol=1e-12, atol=1e-13)
         for k in range(len(stack)):
             np.testing.assert_allclose([step[k][b].tolist() for step in events], [y for y, _, _ in seen[k]], atol=1e-13)
+
+
+@pytest.mark.parametrize("detach", [False, True])
+def test_the_fast_egru_is_the_same(detach):
+    net = network(("egru",), density=0.5, spread=True, detach_reset=detach, half_width=0.5)
+    x, targets, events = sequence(net, 30), np.arange(30) % net.n_out, ([], [])
+    for kind, seen in zip((TorchNetwork, FastEGRU), events):
+        kind(net)(torch.from_numpy(x[None]), seen)
+    assert all(torch.allclose(a[0], b[0]) for a, b in zip(*events))
+    slow, fast = (autograd_gradients(net, x, targets, "cross_entropy", kind=k) for k in (TorchNetwork, FastEGRU))
+    assert fast[0] == pytest.approx(slow[0])
+    for name, wanted in slow[1].items():
+        np.testing.assert_allclose(fast[1][name], wanted, rtol=1e-9, atol=1e-12)
+        assert wanted.any()
+    with pytest.raises(ValueError, match="not one EGRU layer under a linear readout: use TorchNetwork"):
+        FastEGRU(network(("egru", "lif")))
 
 
 @pytest.mark.parametrize("stack", STACKS, ids="-".join)
