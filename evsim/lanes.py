@@ -108,6 +108,13 @@ def carry_back(
             count[level, PROPAGATE] += (propagate + e) * rows
             for u in range(first, last):
                 s = first_state[u]
+                if states == 1 and layers[level, 2] != 0:
+                    factor = A[b, t, u, 0, 0]
+                    leak += factor != 0
+                    for j in range(LANES):
+                        v = factor * hist[now, s, j]
+                        hist[before, s, j] = v if abs(v) >= tiny else 0 * v
+                    continue
                 for c in range(states):
                     for j in range(LANES):
                         hist[before, s + c, j] = 0

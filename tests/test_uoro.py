@@ -30,7 +30,7 @@ def small(stack, readout):
 
 # Unbiased
 
-def scores(net, keep, tamper=None):
+def scores(net, keep, tamper=None, batches=BATCHES):
     """How far means over signs are from the exact gradient, in their own standard errors: that of all draws, for each
     parameter that varies, and those of the batches, one row each. What does not vary must be exact. tamper: called on
     the learner first.
@@ -42,19 +42,19 @@ def scores(net, keep, tamper=None):
     if tamper:
         tamper(learner)
     means, squares, wanted = [], 0, exact.gradient()
-    for _ in range(BATCHES):
+    for _ in range(batches):
         learner.reset()
         learner.zero_gradients()
         learner.run(*(np.repeat(given[None], STREAMS, 0) for given in (x, targets, keep)))
         means.append(learner._gradient.mean(0) - wanted)
-        squares = squares + ((learner._gradient - wanted) ** 2).mean(0) / BATCHES
+        squares = squares + ((learner._gradient - wanted) ** 2).mean(0) / batches
     error, top = np.mean(means, 0), np.abs(wanted).max()
     noise = np.sqrt(np.maximum(squares - error**2, 0))
     varies = noise > 1e-10 * top
     assert varies.sum() > 10
     assert np.abs(error[~varies]).max(initial=0) <= 1e-10 * top
     unit = noise[varies] / np.sqrt(STREAMS)
-    return error[varies] / unit * np.sqrt(BATCHES), np.array(means)[:, varies] / unit
+    return error[varies] / unit * np.sqrt(batches), np.array(means)[:, varies] / unit
 
 
 def assert_unbiased(z, batches):
@@ -66,6 +66,16 @@ def assert_unbiased(z, batches):
 @each_stack
 def test_the_mean_over_signs_is_the_gradient(stack, readout):
     assert_unbiased(*scores(small(stack, readout), keeps(STEPS)["all"]))
+
+
+@pytest.mark.parametrize("kind", ["lif", "egru"])
+def test_twenty_thousand_draws(kind):
+    """With more units parameters share less of their noise, and one look at all of them tells."""
+    net = speaking((kind,), 6, units=(24 if kind == "lif" else 8,), density=0.5)
+    z, _ = scores(net, np.ones(6, bool), batches=10)
+    assert len(z) > 100
+    assert np.abs(z).max() <= 4.5
+    assert 0.7 <= (z**2).mean() <= 1.3
 
 
 def test_the_mean_over_signs_of_a_single_step_is_the_gradient():
