@@ -13,7 +13,7 @@ from evsim.learner import check_network
 from evsim.memory import count_bytes, imagined, zeros
 from evsim.sweep import read_rows
 
-LIMIT = 2**30  # bytes that block="auto" may take where nothing else is said
+LIMIT = 2**30  # bytes that block="auto" may take where nothing else is said, or twice those of block=1
 
 
 class RTRL(Carrier):
@@ -27,7 +27,7 @@ class RTRL(Carrier):
     (Schmidhuber 1992; Williams and Zipser 1995): the price falls towards that of backpropagation, memory still does not
     grow. A block whose Steps were so few or so sparse that stepping through them is less work is stepped through.
     Gradients are exact at any step all the same; a change of weights inside a block closes it first. "auto": what costs
-    least by `evsim.cost` within memory_limit (bytes; 1 GiB if None).
+    least by `evsim.cost` within memory_limit (bytes; if None, 1 GiB or twice what block=1 takes).
 
     ValueError for a block below 1, and for one whose memory is over memory_limit.
     """
@@ -46,13 +46,12 @@ class RTRL(Carrier):
         check_network(net)
         if memory_limit is not None:
             check_count("memory_limit", memory_limit)
-        elif block == "auto":
-            memory_limit = LIMIT
         if isinstance(block, str) and block != "auto":
             raise ValueError(f'block={block!r} is not usable: give a number of steps or "auto"')
         if block != "auto":
             check_count("block", block)
-        self.block = int(block) if memory_limit is None else _fitting(block, net, streams, threads, memory_limit)
+        free = memory_limit is None and block != "auto"
+        self.block = int(block) if free else _fitting(block, net, streams, threads, memory_limit)
         self.keeps = self.block > 1
         super().__init__(net, loss, streams, threads, slots=self.block if self.keeps else PIECE)
         self._weights = net.theta.copy() if self.keeps else net.theta  # in force in the open block
@@ -132,18 +131,20 @@ class RTRL(Carrier):
 
 def _fitting(block, net, streams, threads, limit):
     """`block` if its memory is within the limit; for "auto" the cheapest that is."""
+
     def needs(steps):
         with imagined():
             return RTRL(net, block=steps, streams=streams, threads=threads).memory["total"]
 
-    fit = [steps for steps in (1, *BLOCKS) if needs(steps) <= limit]
-    if block != "auto" and needs(block) > limit:
-        most = f"take block={fit[-1]} or less, or allow more" if fit else f"even block=1 needs {needs(1):,}: allow more"
-        raise ValueError(f"block={block} needs {needs(block):,} bytes, but memory_limit is {limit:,}: {most}")
-    if block != "auto":
+    if block != "auto" and needs(block) <= limit:
         return block
-    if not fit:
-        raise ValueError(f'block="auto" needs {needs(1):,} bytes at least, but memory_limit is {limit:,}: allow more')
+    if limit is None:
+        limit = max(LIMIT, 2 * needs(1))
+    fit = [steps for steps in (1, *BLOCKS) if needs(steps) <= limit]
+    if block != "auto" or not fit:
+        needed = f"block={block} needs {needs(1 if block == 'auto' else block):,} bytes"
+        most = f"take block={fit[-1]} or less, or allow more" if fit else f"even block=1 needs {needs(1):,}: allow more"
+        raise ValueError(f"{needed}, but memory_limit is {limit:,}: {most}")
     layout, work = net.layout, Work(net)
     cost = {steps: work.block((layout.set_of_unit, layout.sets), steps)[1] for steps in fit}
     return next(steps for steps in fit if cost[steps] <= ENOUGH * min(cost.values()))
