@@ -23,7 +23,7 @@ KINDS: dict[str, tuple[type, ...]] = {
     "task": _WORD, "data": _WORD, "layout": _WORD, "loss": _WORD,
     "cell": _WORD, "units": _WHOLE, "layers": _WHOLE, "density": _REAL, "density_in": _REAL, "half_width": _REAL,
     "threshold": _REAL, "reset": _WORD, "tau": _REAL, "readout": _WORD, "dtype": _WORD,
-    "learner": _WORD, "block": (str, int), "memory_limit": _WHOLE, "n": _WHOLE, "window": _WHOLE,
+    "learner": _WORD, "block": (str, int), "memory_limit": (str, int), "n": _WHOLE, "window": _WHOLE,
     "broadcast": _WORD, "compare": _WORD, "streams": _WHOLE, "threads": _WHOLE, "update": (str, int),
     "optimizer": _WORD, "lr": _REAL, "schedule": _WORD, "warmup": _WHOLE,
     "weight_decay": _REAL, "momentum": _REAL, "clip": _REAL,

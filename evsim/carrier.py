@@ -1,11 +1,14 @@
 """Carrier: base of the learners that carry an influence matrix M along, over the columns and rows of a structure."""
 
+import copy
+
 import numpy as np
 
 from evsim.graph import by_target
 from evsim.influence import advance, contract
-from evsim.learner import Learner, check_network
+from evsim.learner import Learner
 from evsim.memory import aligned_zeros, zeros
+from evsim.network import check_network
 from evsim.structure import pairs
 from evsim.tiles import fit_tiles
 
@@ -18,7 +21,7 @@ class Carrier(Learner):
     recurrent: does influence pass from unit to unit through recurrent weights.
     """
 
-    def __init__(self, net, loss, streams, threads, sets=None, recurrent=True, slots=PIECE):
+    def __init__(self, net, loss, streams, threads, sets=None, recurrent=True):
         layout = check_network(net).layout
         self._sets = sets or (layout.set_of_unit, layout.sets)
         self._tiles = fit_tiles(net, *self._sets)
@@ -30,14 +33,22 @@ class Carrier(Learner):
         self._index = (
             tiles.tile, tiles.piece_ptr, tiles.piece, tiles.span, tiles.whole, tiles.unit, tiles.row, tiles.position
         )  # fmt: skip
-        super().__init__(net, loss, streams, threads, slots)
+        super().__init__(net, loss, streams, threads)
 
     def structure(self):
         """Boolean CSR array (units, units), bottom layer first: where M holds d(state of i)/d(parameters of k)."""
         return pairs(*self._sets)
 
     def influence(self, stream=0):
-        """M of one stream as a dense array (states, columns), columns in the order of `net.theta`: small networks."""
+        """M of one stream as a dense array (states, columns), columns in the order of `net.theta`: small networks.
+
+        As it is after the last step; a copy of the learner is closed for it where a block is open.
+        """
+        if self.keeps and self._open:
+            twin = copy.deepcopy(self)
+            twin._finish(0, twin.streams, twin._open, 0)
+            twin._open = 0
+            return twin.influence(stream)
         states = np.array([len(c.states) for c in self.net.stack for _ in range(c.units)])
         first = np.cumsum(states) - states
         dense = zeros((states.sum(), self.net.layout.unit_columns), self.net.dtype)
@@ -60,13 +71,13 @@ class Carrier(Learner):
         held = self._M.copy() if self._live.any() else self._M[:, :0]
         return {**super().state(), "live": self._live.copy(), "M": held}
 
-    def _state_shapes(self, name, array):
-        return (array.shape, self._M.shape) if name == "M" else super()._state_shapes(name, array)
+    def _state_shapes(self, name, array, steps):
+        return (array.shape, self._M.shape) if name == "M" else super()._state_shapes(name, array, steps)
 
-    def load_state(self, state):
+    def _load(self, state):
         if state["live"].any() and not state["M"].size:
             raise ValueError("the learner's state marks rows of M as live, but holds none")
-        super().load_state(state)
+        super()._load(state)
         self._live[:] = state["live"]
         if state["M"].size:
             self._M[:] = state["M"]

@@ -65,7 +65,10 @@ def _guarded(work, *arguments, **options) -> int:
         return 1
     except (ValueError, TypeError, ImportError, FileNotFoundError, NotADirectoryError, IsADirectoryError) as error:
         return _failed(error, 2)
-    except (FloatingPointError, OSError, MemoryError) as error:
+    except MemoryError as error:
+        told = f"there is not enough memory ({error}): take fewer units or streams, or a shorter block or window"
+        return _failed(error, 1, told)
+    except (FloatingPointError, OSError) as error:
         return _failed(error, 1)
     return 0
 
@@ -211,15 +214,12 @@ def list_(
 
 def _train(given, config, out, force, resume, json):
     from evsim import runs, show
-    from evsim.memory import parse_bytes
 
     given = {name: value for name, value in given.items() if value is not None}
     if "update" in given and given["update"] != "sequence":
         given["update"] = _whole("update", given["update"], "give 'sequence' or a number of steps")
     if "block" in given:
         given["block"] = _block(given["block"])
-    if "memory_limit" in given:
-        given["memory_limit"] = parse_bytes(given["memory_limit"])
     if "seeds" in given:
         given["seeds"] = [_whole("seeds", one, "give whole numbers, as in 0,1,2") for one in given["seeds"].split(",")]
     if resume is None:

@@ -64,9 +64,10 @@ class Forward:
 
     def grow(self, slots):
         """Make room for more Steps; those that are there stay."""
+        new = {name: zeros((len(old), slots + 1, *old.shape[2:]), old.dtype) for name, old in self.arrays.items()}
         for name, old in self.arrays.items():
-            self.arrays[name] = zeros((len(old), slots + 1, *old.shape[2:]), old.dtype)
-            self.arrays[name][:, : old.shape[1]] = old
+            new[name][:, : old.shape[1]] = old
+        self.arrays = new
         self._spread()
 
     def reset(self):

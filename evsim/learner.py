@@ -17,17 +17,10 @@ from evsim.cost import Rates, Work
 from evsim.forward import STEP, Forward
 from evsim.loss import KINDS, send_down, tell
 from evsim.memory import count_bytes, zeros
-from evsim.network import Network
+from evsim.network import check_network
 from evsim.opcount import UPDATE, new_count, totals
-from evsim.saved import check_state
+from evsim.saved import check_state, restore
 from evsim.targets import one_target, run_targets
-
-
-def check_network(net):
-    """Return `net` if it is a Network."""
-    if isinstance(net, Network):
-        return net
-    raise TypeError(f"net is {net!r}: pass an evsim.Network")
 
 
 class Learner:
@@ -43,10 +36,11 @@ class Learner:
     memory_claim: ClassVar[str]
     cost_claim: ClassVar[str]
     source: ClassVar[str]
+    slots: int = 32  # how many Steps there is room for
     keeps: bool = False  # does an open block span calls; if not, `_learn` has read it all
     detach: ClassVar[bool] = False  # are resets without the event's derivative, whatever the layers say
 
-    def __init__(self, net, loss="cross_entropy", streams=1, threads=1, slots=32):
+    def __init__(self, net, loss="cross_entropy", streams=1, threads=1):
         self.net = check_network(net)
         self.loss_kind = check_choice("loss", loss, KINDS)
         self.threads = check_count("threads", threads)
@@ -56,7 +50,7 @@ class Learner:
         self._open = 0
         self._version = net.version
         self._back = net.theta  # the weights that carry errors down
-        self._allocate(self.streams, slots)
+        self._allocate(self.streams, self.slots)
         self._spaces = [self._workspace() for _ in range(self.threads)]
         self.reset()
 
@@ -130,7 +124,7 @@ class Learner:
         forward, net = self._forward, self.net
         shape = (net.n_out,) if self.streams == 1 else (self.streams, net.n_out)
         given = as_floats("d_out", d_out, shape, net.dtype).reshape(self.streams, net.n_out)
-        if not self._stepped:
+        if not self._stepped or self._version != net.version:
             raise ValueError("accumulate needs a step taken with the present weights: call step(x_t) first")
         count, slot = self._counts[0], self._open
         for b in range(self.streams):
@@ -159,9 +153,7 @@ class Learner:
 
     def gradients(self):
         """dict of the gradient of `loss` for every trained parameter, named and shaped as in `net.parameters()`."""
-        flat = np.zeros(self.net.layout.size, self.net.dtype)
-        flat[: self.net.layout.trained] = self.gradient()
-        return self.net.to_dense(flat, trained_only=True)
+        return self.net.to_dense(self.gradient(), trained_only=True)
 
     def zero_gradients(self):
         """Forget gradients and loss; state and influence stay."""
@@ -190,6 +182,8 @@ class Learner:
         """
         from evsim.optim import clip_scale
 
+        if not hasattr(optimizer, "apply"):
+            raise TypeError(f"optimizer is {optimizer!r}: pass one such as evsim.Adam(1e-3)")
         gradient = self.gradient()
         gradient /= self.streams
         norm = sqrt(np.vdot(gradient, gradient))
@@ -220,7 +214,7 @@ class Learner:
     def memory(self):
         """dict of bytes by part, and their "total"; known before the first step."""
         forward = self._forward
-        told = (self._labels, self._values, self._told, self._delta, self._loss)
+        told = self._labels, self._values, self._told, self._delta, self._loss
         parts = {
             "parameters": self.net.theta.nbytes,
             "gradients": self._gradient.nbytes,
@@ -274,14 +268,22 @@ class Learner:
         return {**found, "x": forward.x, "told": self._told, "delta": self._delta} if self.keeps else found
 
     def load_state(self, state):
-        """Continue from what `state` gave, for a learner of the same network and options; ValueError if it is not."""
+        """Continue from what `state` gave, for a learner of the same network and options.
+
+        ValueError, and no change, if it is not for this one.
+        """
+        restore(self, state)
+
+    def _load(self, state):
         capacity, steps = len(state["stored"]), int(state["open"])
-        slots = max(self._forward.slots, steps)
-        if (capacity, slots) != (self._forward.x.shape[0], self._forward.slots):
-            self._allocate(capacity, slots)
+        if capacity != self._forward.x.shape[0]:
+            self._allocate(capacity, self._forward.slots)
         self.reset()
+        self._need(steps)
+        if not 0 <= steps <= self._forward.slots:
+            raise ValueError(f"the learner's state has {steps} open steps, but there is room for {self._forward.slots}")
         wanted = self.state() | {name: array[:, : steps + 1] for name, array in self._slots().items()}
-        check_state(state, wanted, self._state_shapes)
+        check_state(state, wanted, lambda name, array: self._state_shapes(name, array, steps))
         if not 1 <= state["streams"] <= capacity:
             raise ValueError(f"the learner's state has {state['streams']} streams, but room for 1 to {capacity}")
         self.streams, self._stepped, self._open = int(state["streams"]), bool(state["stepped"]), steps
@@ -293,7 +295,7 @@ class Learner:
             count[:] = 0
         self._counts[0][:] = state["counts"]
 
-    def _state_shapes(self, name, array):
+    def _state_shapes(self, name, array, steps):
         return (array.shape,)
 
     def __getstate__(self):

@@ -7,7 +7,7 @@ import numpy as np
 
 from evsim.carrier import Carrier
 from evsim.check import check_below_one, check_choice, check_count
-from evsim.learner import check_network
+from evsim.network import check_network
 from evsim.structure import within
 
 BROADCASTS = ("symmetric", "random", "adaptive")
@@ -68,8 +68,8 @@ class Local(Carrier):
             found["seen"] = self._seen.copy()
         return found
 
-    def load_state(self, state):
-        super().load_state(state)
+    def _load(self, state):
+        super()._load(state)
         if self.broadcast != "symmetric":
             self._send_through(state["feedback"])
         if self.broadcast == "adaptive":

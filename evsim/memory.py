@@ -52,4 +52,7 @@ def parse_bytes(text) -> int:
     found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMGT]?)(?:i?B)?", str(text).strip(), re.IGNORECASE)
     if not found:
         raise ValueError(f"{text!r} is no amount of memory: give bytes, or as in 512K, 64M, 2G")
-    return int(float(found[1]) * 1024 ** " KMGT".index(found[2].upper() or " "))
+    size = int(float(found[1]) * 1024 ** " KMGT".index(found[2].upper() or " "))
+    if size < 1:
+        raise ValueError(f"{text!r} is no memory at all: give at least a byte")
+    return size

@@ -183,6 +183,13 @@ class Network:
                     cell.check_local(name, theta[place.local_at[:, q]])
 
 
+def check_network(net):
+    """Return `net` if it is a Network."""
+    if isinstance(net, Network):
+        return net
+    raise TypeError(f"net is {net!r}: pass an evsim.Network")
+
+
 def _whose(place, cell):
     """A layer as messages name it: "layers.1 (LIF)"."""
     return f"{place.names['bias'].removesuffix('.bias')} ({type(cell).__name__})"

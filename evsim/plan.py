@@ -12,8 +12,6 @@ from evsim.readout import Readout
 from evsim.registry import lookup
 from evsim.show import LARGEST
 
-SMALLEST = 8
-
 
 def plan(make, units, layers=1, inputs=32, outputs=10, rates=None, block: Any = "auto", length=1000, streams=1,
          threads=1, dtype="float32", memory_limit=None, seed=0):  # fmt: skip
@@ -26,6 +24,8 @@ def plan(make, units, layers=1, inputs=32, outputs=10, rates=None, block: Any = 
     """
     for name, given in (("units", units), ("layers", layers), ("length", length)):
         check_count(name, given)
+    if memory_limit is not None:
+        check_count("memory_limit", memory_limit)
     rates = rates or Rates()
     nets = {}
 
@@ -55,16 +55,16 @@ def plan(make, units, layers=1, inputs=32, outputs=10, rates=None, block: Any = 
 
 def largest(size_of, limit):
     """The largest n up to LARGEST for which size_of(n), which rises with n, is at most `limit`; -1 if there is none."""
-    if size_of(SMALLEST) > limit:
+    if size_of(1) > limit:
         return -1
-    low = SMALLEST
+    low = 1
     while low < LARGEST and size_of(2 * low) <= limit:
         low *= 2
     if low >= LARGEST:
         return LARGEST
     high = 2 * low
     a, b = size_of(low), size_of(high)
-    guess = int(low * exp(log(high / low) * log(limit / a) / log(b / a)))  # sizes are close to powers of n
+    guess = max(low, int(low * exp(log(2) * log(limit / a) / log(b / a))))  # sizes are close to powers of n
     low, high = (guess, high) if size_of(guess) <= limit else (low, guess)
     while high - low > max(1, low // 50):
         middle = (low + high) // 2

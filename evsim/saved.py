@@ -4,9 +4,7 @@ import numpy as np
 
 
 def check_state(state, wanted, shapes):
-    """ValueError unless `state` has the arrays of `wanted`: their names, kinds, one of shapes(name, array)."""
-    if set(state) != set(wanted):
-        raise ValueError(f"the learner's state holds {sorted(state)}, but {sorted(wanted)} are needed")
+    """ValueError unless `state` has the arrays of `wanted`: kinds, one of shapes(name, array), finite."""
     for name, array in wanted.items():
         given = state[name]
         if given.dtype != array.dtype or given.shape not in shapes(name, array):
@@ -14,3 +12,15 @@ def check_state(state, wanted, shapes):
             raise ValueError(f"{name} of the learner's state is {found}, but {needed} is needed")
         if given.dtype.kind == "f" and not np.isfinite(given).all():
             raise ValueError(f"{name} of the learner's state holds NaN or infinity")
+
+
+def restore(learner, state):
+    """Let a learner take up `state`; ValueError, and the state it had, if that is not for it."""
+    before = learner.state()
+    if set(state) != set(before):
+        raise ValueError(f"the learner's state holds {sorted(state)}, but {sorted(before)} are needed")
+    try:
+        learner._load(state)
+    except (ValueError, TypeError, IndexError):
+        learner._load(before)
+        raise

@@ -1,5 +1,6 @@
 """Show: results as short tables."""
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
@@ -65,14 +66,14 @@ def _show_compared(console, summary):
 
 def show_plan(rows, err=False):
     """What learners would take, one row each."""
-    console, table = _console(err), Table()
+    console, table = _console(err), Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
     limited = any(row["fits"] is not None for row in rows)
     titles = ("learner", "exact", "memory", "MACs/step", "us/step")
-    for title in (*titles, *(("fits", "largest units") if limited else ())):
+    for title in (*titles, *(("fits", "largest") if limited else ())):
         table.add_column(title, justify="left" if title == "learner" else "right", no_wrap=True)
     for row in rows:
         cells = [
-            row["learner"], _word(row["exact"]), _bytes(row["bytes"]), _count(row["multiply_adds"]),
+            row["learner"], _word(row["exact"]), _small_bytes(row["bytes"]), _count(row["multiply_adds"]),
             f"{row['microseconds']:,.0f}" if row["microseconds"] >= 100 else _tenths(row["microseconds"]),
         ]  # fmt: skip
         if limited:
@@ -80,7 +81,7 @@ def show_plan(rows, err=False):
             cells += [_word(row["fits"]), most]
         table.add_row(*cells)
     console.print(table)
-    console.print("One stream, one thread; times from a short calibration on this machine.", soft_wrap=True)
+    console.print("Memory: of all streams and threads. Work, time: of one stream on one thread, here.", soft_wrap=True)
 
 
 def show_list(kind, table_of):
@@ -176,6 +177,10 @@ def _bytes(value):
     if value is None:
         return "-"
     return f"{value / 2**20:,.1f} MiB"
+
+
+def _small_bytes(value):
+    return _bytes(value) if value >= 2**20 else f"{value / 2**10:,.1f} KiB"
 
 
 def _word(value):

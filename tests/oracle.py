@@ -137,6 +137,13 @@ def speaking(kinds, steps, **options):
     raise AssertionError(f"no network of {kinds} speaks within {steps} steps")
 
 
+def all_trained(stack, steps=61, **options):
+    """A network of those cells in which every parameter is trained and every layer matters."""
+    readout = pick(READOUTS, *stack)
+    options = dict(dict.fromkeys(learnable(stack, readout), True), density=0.4, readout=readout, **options)
+    return speaking(stack, steps, spread=True, **options)
+
+
 def enliven(net, k, values, steps=25):
     """Scale a layer's drive so that its units speak, and are near their thresholds, for some of the time.
 
@@ -291,6 +298,7 @@ ENGINES = {  # name -> exact learner for a sequence of so many steps
     "whole": lambda net, steps, **options: RTRL(net, block=max(steps, 2), **options),
     "bptt": lambda net, steps, **options: BPTT(net, **options),
 }
+KEEPING = [name for name in ENGINES if name.startswith(("block", "whole", "bptt"))]  # open blocks; can be saved
 
 
 def one_step(net, forward, b=0, slot=1):

@@ -8,9 +8,9 @@ import torch
 from oracle import (
     ENGINES,
     FEEDS,
+    KEEPING,
     LOSSES,
     PAIRS,
-    READOUTS,
     SINGLE,
     TOLERANCE,
     TRIPLES,
@@ -18,13 +18,10 @@ from oracle import (
     Stepped,
     Swept,
     Unrolled,
-    at_once,
-    by_steps,
-    learnable,
+    all_trained,
     network,
     pick,
     sequence,
-    speaking,
     targets_for,
     worst,
 )
@@ -33,15 +30,7 @@ import evsim
 from evsim.models.network import summed_loss
 
 STACKS = SINGLE + PAIRS + TRIPLES
-KEEPING = [name for name in ENGINES if name.startswith(("block", "whole", "bptt"))]
 STEPS = 61  # a multiple of no block
-
-
-def lively(stack, steps=STEPS, **options):
-    """A network of those cells in which every parameter is trained and every layer matters."""
-    readout = pick(READOUTS, *stack)
-    options = dict(dict.fromkeys(learnable(stack, readout), True), density=0.4, readout=readout, **options)
-    return speaking(stack, steps, spread=True, **options)
 
 
 def closed(learner):
@@ -55,7 +44,7 @@ def closed(learner):
 
 @pytest.mark.parametrize("stack", STACKS, ids="-".join)
 def test_blocks_carry_the_same_influence(stack):
-    net = lively(stack)
+    net = all_trained(stack)
     x, targets = sequence(net, STEPS), targets_for(net, "mse", (STEPS,))
     truth = evsim.RTRL(net, loss="mse")
     truth.run(x, targets)
@@ -119,7 +108,7 @@ class Torn(Swept):
 def test_what_is_lost_between_blocks_is_seen(lost):
     errors = []
     for stack in [("egru",), ("lif",), ("cubalif",), ("egru", "lif")]:
-        net = lively(stack)
+        net = all_trained(stack)
         x, targets = sequence(net, STEPS), targets_for(net, "mse", (STEPS,))
         learner = Torn(net, loss="mse", block=7)
         learner.lost = lost
@@ -142,7 +131,7 @@ def changed(net, rng):
 @pytest.mark.parametrize("engine", KEEPING)
 def test_weights_loaded_in_an_open_block(engine):
     """Steps are read with the weights that were in force, whoever has changed them."""
-    net = lively(("egru", "lif"))
+    net = all_trained(("egru", "lif"))
     x, targets = sequence(net, 20), targets_for(net, "mse", (20,))
     learner, truth, total = ENGINES[engine](net, 20, loss="mse"), Shared(net, x), 0.0
     rng = np.random.default_rng(0)
@@ -157,7 +146,7 @@ def test_weights_loaded_in_an_open_block(engine):
 
 
 def test_reading_a_block_with_later_weights_is_seen():
-    net = lively(("egru", "lif"))
+    net = all_trained(("egru", "lif"))
     x, targets = sequence(net, 20), targets_for(net, "mse", (20,))
     found = []
     for stale in (False, True):
@@ -179,7 +168,7 @@ def test_reading_a_block_with_later_weights_is_seen():
 @pytest.mark.parametrize("stack", STACKS, ids="-".join)
 def test_truncated_gradients_are_those_of_detached_states(stack, window):
     """With weights that change at steps of their own."""
-    steps, nets = 26, [lively(stack) for _ in range(2)]
+    steps, nets = 26, [all_trained(stack) for _ in range(2)]
     net = nets[0]
     loss = pick(LOSSES, *stack)
     x, targets = sequence(net, steps), targets_for(net, loss, (steps,))
@@ -200,7 +189,7 @@ def test_truncated_gradients_are_those_of_detached_states(stack, window):
 
 
 def test_a_window_as_long_as_the_sequence_truncates_nothing():
-    net = lively(("alif",))
+    net = all_trained(("alif",))
     x, targets = sequence(net, 30), targets_for(net, "mse", (30,))
     truth = Unrolled(net, x).gradients("mse", targets, np.ones(30, bool))
     for window, exact in ((30, True), (29, False)):
@@ -208,121 +197,3 @@ def test_a_window_as_long_as_the_sequence_truncates_nothing():
             learner = evsim.TBPTT(net, loss="mse", window=window)
             feed(learner, x, targets, np.ones(30, bool))
             assert (worst(learner.gradients(), truth) <= TOLERANCE) == exact
-
-
-# Streams, pieces, losses of one's own, saving
-
-def make(engine, net, **options):
-    return evsim.TBPTT(net, window=7, **options) if engine == "tbptt" else ENGINES[engine](net, 40, **options)
-
-
-@pytest.mark.parametrize("engine", [*KEEPING, "tbptt"])
-def test_streams_threads_and_pieces_change_nothing(engine):
-    net = lively(("egru", "alif"))
-    x, targets = sequence(net, 40, lead=(3,)), targets_for(net, "mse", (3, 40))
-    found = []
-    for threads, cuts in ((1, (40,)), (2, (40,)), (1, (1, 9, 10, 33, 40))):
-        learner = make(engine, net, loss="mse", streams=3, threads=threads)
-        for lo, hi in zip((0, *cuts), cuts):
-            learner.run(x[:, lo:hi], targets[:, lo:hi])
-        found.append((learner.gradient().tobytes(), learner.loss))
-    assert len(set(found)) == 1
-    total = 0
-    for b in range(3):
-        learner = make(engine, net, loss="mse")
-        by_steps(learner, x[b], targets[b], np.ones(40, bool))
-        total = total + learner.gradient()
-        assert learner.reset() is None  # gradients stay
-        np.testing.assert_array_equal(learner.gradient(), learner.gradient())
-    np.testing.assert_allclose(np.frombuffer(found[0][0]), total, rtol=1e-9, atol=1e-12)
-
-
-@pytest.mark.parametrize("engine", [*KEEPING, "tbptt"])
-def test_a_reset_keeps_what_was_owed(engine):
-    net = lively(("egru",))
-    x, targets = sequence(net, 12), targets_for(net, "mse", (12,))
-    learner, other = make(engine, net, loss="mse"), make(engine, net, loss="mse")
-    learner.run(x, targets)
-    wanted = learner.gradient()
-    other.run(x, targets)
-    other.reset(streams=3)
-    np.testing.assert_array_equal(other.gradient(), wanted)
-    other.zero_gradients()
-    other.run(np.stack([x] * 3), np.stack([targets] * 3))
-    np.testing.assert_allclose(other.gradient(), 3 * wanted, rtol=1e-12)
-
-
-@pytest.mark.parametrize("engine", [*KEEPING, "tbptt"])
-def test_a_loss_of_ones_own(engine):
-    net = lively(("egru", "lif"))
-    x, targets = sequence(net, 20), targets_for(net, "mse", (20,))
-    ours, theirs = make(engine, net, loss="mse"), make(engine, net, loss="mse")
-    for t in range(20):
-        out = theirs.step(x[t], targets[t] if t % 3 == 0 else None)
-        ours.step(x[t], targets[t] if t % 6 == 0 else None)
-        if t % 3 == 0 and t % 6:
-            half = (out - targets[t]) / net.n_out
-            ours.accumulate(half)
-            ours.accumulate(half)
-    np.testing.assert_allclose(ours.gradient(), theirs.gradient(), rtol=1e-10, atol=1e-13)
-    assert ours.gradient().any()
-
-
-@pytest.mark.parametrize("changed", [False, True])
-@pytest.mark.parametrize("engine", [*KEEPING, "tbptt"])
-def test_a_saved_learner_goes_on_bit_for_bit(engine, changed, tmp_path):
-    net = lively(("egru", "lif"))
-    x, targets = sequence(net, 40), targets_for(net, "cross_entropy", (40,))
-    learner, optimizer = make(engine, net), evsim.SGD(0.01)
-    learner.run(x[:19], targets[:19])
-    if changed:
-        learner.update(optimizer)
-        learner.run(x[19:20], targets[19:20])
-        learner.update(optimizer)
-    evsim.save(tmp_path / "all.npz", net, learner)
-    found = evsim.load(tmp_path / "all.npz")
-    for one in (learner, found.learner):
-        one.run(x[20:], targets[20:])
-    assert found.learner.gradient().tobytes() == learner.gradient().tobytes()
-    assert found.learner.loss == learner.loss
-    for one in (learner, found.learner):
-        one.update(optimizer)
-    assert found.net.theta.tobytes() == net.theta.tobytes()
-
-
-def test_a_learner_that_has_seen_much_can_be_saved_too(tmp_path):
-    net = lively(("egru",))
-    x, targets = sequence(net, 200), targets_for(net, "cross_entropy", (200,))
-    learner = evsim.BPTT(net)
-    learner.run(x[:150], targets[:150])
-    evsim.save(tmp_path / "all.npz", net, learner)
-    found = evsim.load(tmp_path / "all.npz").learner
-    for one in (learner, found):
-        one.run(x[150:], targets[150:])
-    assert found.gradient().tobytes() == learner.gradient().tobytes()
-
-
-# Memory and refusals
-
-@pytest.mark.parametrize("engine", [*KEEPING, "tbptt"])
-def test_memory_grows_with_time_only_where_it_says_so(engine):
-    net = network(("egru", "lif"), units=(20, 10), dtype="float32")
-    learner = make(engine, net)
-    known = learner.memory["total"]
-    x, targets = sequence(net, 3000), targets_for(net, "cross_entropy", (3000,))
-    at_once(learner, x, targets, np.ones(3000, bool))
-    learner.gradients()
-    if engine == "bptt":
-        assert learner.memory["total"] > 20 * known
-    else:
-        assert learner.memory["total"] == known
-
-
-def test_refusals():
-    net = network(("egru",))
-    for block in (0, -1, 1.5, True):
-        with pytest.raises((TypeError, ValueError), match="block"):
-            evsim.RTRL(net, block=block)
-    for window in (0, 2.5):
-        with pytest.raises((TypeError, ValueError), match="window"):
-            evsim.TBPTT(net, window=window)

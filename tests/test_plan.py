@@ -135,7 +135,8 @@ def test_the_largest_that_fits():
     assert largest(lambda n: n**3, 1_000_000) == 100
     assert largest(lambda n: 7 * n * n + 1000, 10**6) in range(370, 378)
     assert largest(lambda n: n, 10**9) == LARGEST
-    assert largest(lambda n: 10 * n, 79) == -1
+    assert largest(lambda n: 10 * n, 79) == 7
+    assert largest(lambda n: 10 * n, 9) == -1
 
 
 def test_amounts_of_memory():

@@ -6,6 +6,7 @@ from evsim.backward import Backward
 from evsim.check import check_count
 from evsim.learner import Learner
 from evsim.memory import count_bytes, zeros
+from evsim.segments import Segments
 
 
 class BPTT(Learner):
@@ -21,30 +22,34 @@ class BPTT(Learner):
     cost_claim = "density * (activity + phi-rate) * n^2, and n"
     source = "Werbos: Backpropagation through time: what it does and how to do it (1990)"
     keeps = True
+    slots = 32  # at the start
 
-    def __init__(self, net, loss="cross_entropy", streams=1, threads=1, slots=32):
-        self._thetas = zeros((1, 0), net.dtype)
-        self._now = 0  # which of them is in force
-        super().__init__(net, loss, streams, threads, slots)
-        self._thetas = net.theta[None].copy()
+    def __init__(self, net, loss="cross_entropy", streams=1, threads=1):
+        super().__init__(net, loss, streams, threads)
+
+    def reset(self, streams=None):
+        super().reset(streams)
+        self._segments.forget(0)
 
     def state(self):
-        return {**super().state(), "thetas": self._thetas.copy(), "now": np.array(self._now)}
+        self._segments.forget(self._open)
+        held = self._segments
+        return {**super().state(), "thetas": held.theta[: held.count].copy(), "now": np.array(held.now)}
 
-    def load_state(self, state):
-        super().load_state(state)
-        self._thetas, self._now = state["thetas"].copy(), int(state["now"])
+    def _load(self, state):
+        super()._load(state)
+        self._segments.load(state["thetas"], int(state["now"]))
 
-    def _state_shapes(self, name, array):
+    def _state_shapes(self, name, array, steps):
         if name == "thetas":
-            return [(n, array.shape[1]) for n in range(1, self._forward.slots + 2)]
-        return super()._state_shapes(name, array)
+            return [(n, array.shape[1]) for n in range(1, steps + 2)]
+        return super()._state_shapes(name, array, steps)
 
     def _slots(self):
-        return {**super()._slots(), "segment": self._segment}
+        return {**super()._slots(), "segment": self._segments.of}
 
     def _allocate(self, streams, slots):
-        self._segment = zeros((streams, slots + 1), np.int32)
+        self._segments = Segments(self.net.theta, streams, slots)
         self._backward = Backward(self.net, streams)
         super()._allocate(streams, slots)
 
@@ -53,8 +58,9 @@ class BPTT(Learner):
 
     def _engine_memory(self):
         back = self._backward
-        steps, structure = self._segment.nbytes + self._thetas.nbytes, count_bytes(back.structure)
-        return {"steps": steps, "structure": structure, "state": back.lam.nbytes}
+        return {
+            "steps": self._segments.nbytes, "structure": count_bytes(back.structure), "state": back.lam.nbytes,
+        }  # fmt: skip
 
     def _work_of(self, work):
         return work.sweep()
@@ -64,29 +70,28 @@ class BPTT(Learner):
             self._grow(max(2 * self._forward.slots, self._open + steps))
 
     def _grow(self, slots):
-        self._forward.grow(slots)
-        for name in ("_labels", "_values", "_told", "_delta", "_segment"):
+        """Room for more Steps; where there is not enough memory, nothing has changed."""
+        new = {}
+        for name in ("_labels", "_values", "_told", "_delta"):
             old = getattr(self, name)
-            new = zeros((len(old), slots + 1, *old.shape[2:]), old.dtype)
-            new[:, : old.shape[1]] = old
-            setattr(self, name, new)
+            new[name] = zeros((len(old), slots + 1, *old.shape[2:]), old.dtype)
+            new[name][:, : old.shape[1]] = old
+        self._segments.grow(slots)
+        self._forward.grow(slots)
+        vars(self).update(new)
         self._bind()
 
     def _weights_changed(self):
-        if self._open:
-            self._thetas = np.concatenate([self._thetas, self.net.theta[None]])
-        else:
-            self._thetas = self.net.theta[None].copy()
-        self._now = len(self._thetas) - 1
+        self._segments.change(self.net.theta, self._open)
 
     def _learn(self, lo, hi, start, steps, worker):
-        self._segment[lo:hi, start + 1 : start + steps + 1] = self._now
+        self._segments.of[lo:hi, start + 1 : start + steps + 1] = self._segments.now
 
     def _settle(self, lo, hi, steps, worker):
         self._backward.lam[lo:hi] = 0
         self._backward.sweep(
-            lo, hi, steps, self._thetas, self._segment, self._forward, self._told, self._delta, self._gradient,
-            self._spaces[worker][2], self._counts[worker],
+            lo, hi, steps, self._segments.theta, self._segments.of, self._forward, self._told, self._delta,
+            self._gradient, self._spaces[worker][2], self._counts[worker],
         )  # fmt: skip
 
 
@@ -104,8 +109,8 @@ class TBPTT(BPTT):
     source = "Williams and Peng: An efficient gradient-based algorithm for on-line training (1990)"
 
     def __init__(self, net, loss="cross_entropy", window=32, streams=1, threads=1):
-        self.window = check_count("window", window)
-        super().__init__(net, loss, streams, threads, self.window)
+        self.window = self.slots = check_count("window", window)
+        super().__init__(net, loss, streams, threads)
 
     def config(self):
         return {**super().config(), "window": self.window}

@@ -9,8 +9,8 @@ from evsim.block import Block
 from evsim.carrier import PIECE, Carrier
 from evsim.check import check_count
 from evsim.cost import BLOCKS, ENOUGH, PRODUCT, SWEEP, Work
-from evsim.learner import check_network
-from evsim.memory import count_bytes, imagined, zeros
+from evsim.memory import count_bytes, imagined, parse_bytes, zeros
+from evsim.network import check_network
 from evsim.sweep import read_rows
 
 LIMIT = 2**30  # bytes that block="auto" may take where nothing else is said, or twice those of block=1
@@ -27,7 +27,7 @@ class RTRL(Carrier):
     (Schmidhuber 1992; Williams and Zipser 1995): the price falls towards that of backpropagation, memory still does not
     grow. A block whose Steps were so few or so sparse that stepping through them is less work is stepped through.
     Gradients are exact at any step all the same; a change of weights inside a block closes it first. "auto": what costs
-    least by `evsim.cost` within memory_limit (bytes; if None, 1 GiB or twice what block=1 takes).
+    least by `evsim.cost` within memory_limit (bytes, or as in "64M"; if None, 1 GiB or twice what block=1 takes).
 
     ValueError for a block below 1, and for one whose memory is over memory_limit.
     """
@@ -45,7 +45,8 @@ class RTRL(Carrier):
     def __init__(self, net, loss="cross_entropy", block: Any = 1, streams=1, threads=1, memory_limit=None):
         check_network(net)
         if memory_limit is not None:
-            check_count("memory_limit", memory_limit)
+            given = parse_bytes(memory_limit) if isinstance(memory_limit, str) else memory_limit
+            memory_limit = check_count("memory_limit", given)
         if isinstance(block, str) and block != "auto":
             raise ValueError(f'block={block!r} is not usable: give a number of steps or "auto"')
         if block != "auto":
@@ -53,7 +54,8 @@ class RTRL(Carrier):
         free = memory_limit is None and block != "auto"
         self.block = int(block) if free else _fitting(block, net, streams, threads, memory_limit)
         self.keeps = self.block > 1
-        super().__init__(net, loss, streams, threads, slots=self.block if self.keeps else PIECE)
+        self.slots = self.block if self.keeps else PIECE
+        super().__init__(net, loss, streams, threads)
         self._weights = net.theta.copy() if self.keeps else net.theta  # in force in the open block
 
     def config(self):
@@ -62,8 +64,8 @@ class RTRL(Carrier):
     def state(self):
         return {**super().state(), **({"weights": self._weights.copy()} if self.keeps else {})}
 
-    def load_state(self, state):
-        super().load_state(state)
+    def _load(self, state):
+        super()._load(state)
         if self.keeps:
             self._weights[:] = state["weights"]
 

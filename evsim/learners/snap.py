@@ -2,7 +2,7 @@
 
 from evsim.carrier import Carrier
 from evsim.check import check_count
-from evsim.learner import check_network
+from evsim.network import check_network
 from evsim.structure import within
 
 

@@ -4,8 +4,9 @@ import numpy as np
 
 from evsim.backward import Backward
 from evsim.check import check_count
-from evsim.learner import Learner, check_network
+from evsim.learner import Learner
 from evsim.memory import count_bytes, zeros
+from evsim.network import check_network
 from evsim.rankone import follow, read_all
 
 BITS = 64  # of a random word
@@ -46,8 +47,8 @@ class UORO(Learner):
         random = [_words_of(source.state["state"]) for source in self._random]
         return {**super().state(), "s": self._s.copy(), "share": self._share.copy(), "random": np.array(random)}
 
-    def load_state(self, state):
-        super().load_state(state)
+    def _load(self, state):
+        super()._load(state)
         self._s[:], self._share[:] = state["s"], state["share"]
         for source, words in zip(self._random, state["random"].tolist(), strict=True):
             source.state = {**source.state, "state": _numbers_of(words)}
