@@ -7,8 +7,8 @@ The first factor and the sum come from `evsim.lanes`, group by group of end stat
 
 import numpy as np
 
-from evsim.cost import is_held
-from evsim.lanes import LANES, add_block, carry_back
+from evsim.cost import is_held, lanes_of
+from evsim.lanes import UNIT, add_block, carry_back
 from evsim.listing import list_block
 from evsim.memory import LINE, aligned_zeros, zeros
 from evsim.opcount import PROPAGATE
@@ -39,16 +39,18 @@ class Block:
         self.spread = (
             zeros((units, h, g), dtype), zeros((units, h, k, local), dtype), zeros((units, h), np.bool_)
         )  # fmt: skip
-        self.groups = -(-size // LANES)
+        self.width = lanes = lanes_of(size)
+        self.lanes = (0,) * (lanes // UNIT)
+        self.groups = -(-size // lanes)
         held = self.groups if is_held(size, slots, dtype.itemsize) else 1
-        self.passing = aligned_zeros((2, size + 1, LANES), dtype)
-        self.hist = [aligned_zeros((h, size + 1, LANES), dtype) for _ in range(held)]  # one more: no power of two apart
-        self.direct = [aligned_zeros((units, local, LANES), dtype) for _ in range(held)]
-        self.eta = aligned_zeros((units, LANES), dtype)
+        self.passing = aligned_zeros((2, size + 1, lanes), dtype)
+        self.hist = [aligned_zeros((h, size + 1, lanes), dtype) for _ in range(held)]  # one more: no power of two apart
+        self.direct = [aligned_zeros((units, local, lanes), dtype) for _ in range(held)]
+        self.eta = aligned_zeros((units, lanes), dtype)
         self.waiting = zeros(units, np.bool_)
         self.unit = (
-            zeros(h, np.int32), zeros((g, h), dtype), aligned_zeros((g if k > 1 else 1, h, LANES), dtype),
-            aligned_zeros((tiles.width, LANES), dtype), aligned_zeros((LANES, tiles.width + LINE), dtype),
+            zeros(h, np.int32), zeros((g, h), dtype), aligned_zeros((g if k > 1 else 1, h, lanes), dtype),
+            aligned_zeros((tiles.width, lanes), dtype), aligned_zeros((lanes, tiles.width + LINE), dtype),
         )  # fmt: skip
         self.jacobian = zeros((size, size), dtype)
         self.square = sum(len(self.rows_of_set[t[0]]) ** 2 * int(t[2]) for t in tiles.tile)
@@ -88,7 +90,7 @@ class Block:
         wanted = self.wanted
         unit = np.repeat(np.arange(len(wanted)), np.where(wanted, self.states, 0))
         part = np.concatenate([np.arange(k) for k in self.states[wanted]]) if len(unit) else unit
-        groups = [slice(r, min(r + LANES, len(unit))) for r in range(0, len(unit), LANES)]
+        groups = [slice(r, min(r + self.width, len(unit))) for r in range(0, len(unit), self.width)]
         past = live[b].any()
         if past:
             for k, group in enumerate(groups):
@@ -113,8 +115,8 @@ class Block:
         f, layers, layer_of = forward, self.back[0], self.graph[1]
         states = self.first_state[unit] + part
         carry_back(
-            b, steps, len(unit), states, layer_of[unit[-1]], layers, self.first_state, self.back[3], *self.lists,
-            f.A, f.phi, f.D, self.tiny, hist, self.eta, self.waiting, self.direct[k % len(self.hist)], count,
+            self.lanes, b, steps, len(unit), states, layer_of[unit[-1]], layers, self.first_state, self.back[3],
+            *self.lists, f.A, f.phi, f.D, self.tiny, hist, self.eta, self.waiting, self.direct[k % len(self.hist)], count,
         )  # fmt: skip
 
     def _add(self, k, b, steps, unit, part, forward, M, count):
@@ -122,8 +124,8 @@ class Block:
         f, tiles = forward, self.tiles
         layers, layer_of, _, rec_source, _, rec_fed, _, in_source, _, in_fed, local_q = self.graph
         add_block(
-            b, steps, len(unit), unit, part, layer_of[unit[-1]], layers, layer_of, self.first_state, self.back[4],
-            in_source, in_fed, rec_source, rec_fed, local_q, tiles.tile, tiles.piece_ptr, tiles.piece, tiles.span,
+            self.lanes, b, steps, len(unit), unit, part, layer_of[unit[-1]], layers, layer_of, self.first_state,
+            self.back[4], in_source, in_fed, rec_source, rec_fed, local_q, tiles.tile, tiles.piece_ptr, tiles.piece, tiles.span,
             tiles.unit, tiles.row, tiles.position, f.B, self.hist[k], self.direct[k], *self.events,
             *self.spread, *self.unit, M, count,
         )  # fmt: skip

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from evsim.check import check_fraction
-from evsim.lanes import LANES
+from evsim.lanes import UNIT
 from evsim.structure import pairs
 
 # Time of a multiply-add in a sweep for many rows and in a matrix product, where one in a row of M takes 1: fixed, so
@@ -17,13 +17,19 @@ from evsim.structure import pairs
 SWEEP, PRODUCT = 2.2, 0.45
 BLOCKS = tuple(2**k for k in range(1, 11))  # what block="auto" chooses from, and 1
 ENOUGH = 1.1  # it takes the shortest that costs no more than so many times the least
+LANES = {UNIT: 1.35, 2 * UNIT: 1.13, 4 * UNIT: 1.0}  # and the time that each takes, as it was measured
 HELD = 2**25  # bytes of a block's history that may be held; where there is more, it is made twice
+
+
+def lanes_of(states):
+    """How many end states to carry back side by side: many are quick, but lanes that stay empty cost as much."""
+    return min(LANES, key=lambda lanes: -(-states // lanes) * lanes * LANES[lanes])
 
 
 def is_held(states, block, itemsize):
     """Is the history of all rows over a block held, so that it need not be made twice."""
-    lanes = -(-states // LANES) * LANES
-    return lanes * (block + 1) * (states + 1) * itemsize <= HELD
+    lanes = lanes_of(states)
+    return -(-states // lanes) * lanes * (block + 1) * (states + 1) * itemsize <= HELD
 
 
 class Rates(NamedTuple):

@@ -1,7 +1,7 @@
-"""The way back for many rows at once: d(state after a block)/d(state at each of its steps), LANES rows side by side.
+"""The way back for many rows at once: d(state after a block)/d(state at each of its steps), many rows side by side.
 
 Row l of a group is one end state; hist[t, s, l] = d(end state l)/d(state s after slot t). The adjoint step and what the
-block itself adds to M are then sums of LANES-long vectors, for active sources and active inputs alone:
+block itself adds to M are then sums of vectors of as many lanes, for active sources and active inputs alone:
 
     hist[t - 1] = hist[t] A + (W^T-weighted sums over the targets of units with phi != 0) phi
     M[l, column of weight (g, i, j)] += sum over t of hist[t, state of i, l] B_ig(t) z_j(t)
@@ -14,63 +14,63 @@ complexity), here for sparse activity, any cell and any stack.
 from evsim.jit import jit, jit_fused, jit_fused_inline
 from evsim.opcount import IMMEDIATE, LEAK, PROPAGATE, ROWS, WORDS_READ, WORDS_WRITTEN
 
-LANES = 64
+UNIT = 32  # lanes are as many as a tuple is long, times this: its length is part of a kernel's type, so loops are fixed
 SQUARE = 16
 
 
 @jit_fused_inline
-def gather(into, r, vectors, now, t, state, coef, e, end):
+def gather(width, into, r, vectors, now, t, state, coef, e, end):
     """into[r] += sum over listed edges e..end-1 of coef * vectors[now, state], four in one pass."""
     while e + 4 <= end:
         c0, c1, c2, c3 = coef[t, e], coef[t, e + 1], coef[t, e + 2], coef[t, e + 3]
         s0, s1, s2, s3 = state[t, e], state[t, e + 1], state[t, e + 2], state[t, e + 3]
-        for j in range(LANES):
+        for j in range(width):
             into[r, j] += (c0 * vectors[now, s0, j] + c1 * vectors[now, s1, j]) + (
                 c2 * vectors[now, s2, j] + c3 * vectors[now, s3, j]
             )
         e += 4
     while e < end:
         c0, s0 = coef[t, e], state[t, e]
-        for j in range(LANES):
+        for j in range(width):
             into[r, j] += c0 * vectors[now, s0, j]
         e += 1
 
 
 @jit_fused_inline
-def take(b, t, now, u, states, trained, local_q, level, s, phi, D, eta, hist, direct):
+def take(width, b, t, now, u, states, trained, local_q, level, s, phi, D, eta, hist, direct):
     """lam += eta phi, and the direct terms eta D of a unit's own local parameters."""
     for k in range(states):
         factor = phi[b, t, u, k]
         if factor != 0:
-            for j in range(LANES):
+            for j in range(width):
                 hist[now, s + k, j] += factor * eta[u, j]
     for q in range(trained):
         factor = D[b, t, u, local_q[level, q]]
         if factor != 0:
-            for j in range(LANES):
+            for j in range(width):
                 direct[u, q, j] += factor * eta[u, j]
 
 
 @jit_fused
 def carry_back(
-    b, steps, rows, row_state, top, layers, first_state, local_q, rec_source, rec_end, rec_begin, rec_state, rec_coef,
-    in_source, in_end, in_begin, in_state, in_coef, A, phi, D, tiny, hist, eta, waiting, direct, count,
+    lanes, b, steps, rows, row_state, top, layers, first_state, local_q, rec_source, rec_end, rec_begin, rec_state,
+    rec_coef, in_source, in_end, in_begin, in_state, in_coef, A, phi, D, tiny, hist, eta, waiting, direct, count,
 ):  # fmt: skip
-    """Fill hist for one group of `rows` end states row_state, all of layers up to `top`; direct (units, L, LANES).
+    """Fill hist for one group of `rows` end states row_state, all of layers up to `top`; direct (units, L, lanes).
 
     hist may have fewer slots than the block: slot t then stands at t modulo their number, and only the last are left.
     tiny: the smallest normal number; what has become smaller is 0, for the processor is slow with it.
     """
-    units, depth = first_state.shape[0], hist.shape[0]
+    units, depth, width = first_state.shape[0], hist.shape[0], UNIT * len(lanes)
     for s in range(hist.shape[1]):
-        for j in range(LANES):
+        for j in range(width):
             hist[steps % depth, s, j] = 0
     for r in range(rows):
         hist[steps % depth, row_state[r], r] = 1
     for u in range(units):
         waiting[u] = False
         for q in range(direct.shape[1]):
-            for j in range(LANES):
+            for j in range(width):
                 direct[u, q, j] = 0
     for t in range(steps, 0, -1):
         now, before = t % depth, (t - 1) % depth
@@ -80,7 +80,9 @@ def carry_back(
             trained, leak = layers[level, 6], 0
             for u in range(first, last):
                 if waiting[u]:
-                    take(b, t, now, u, states, trained, local_q, level, first_state[u], phi, D, eta, hist, direct)
+                    take(
+                        width, b, t, now, u, states, trained, local_q, level, first_state[u], phi, D, eta, hist, direct
+                    )
                     waiting[u] = False
             if level > 0:
                 lo, hi = in_begin[t, level - 1], in_begin[t, level]
@@ -90,9 +92,9 @@ def carry_back(
                     u = in_source[t, a]
                     if not waiting[u]:
                         waiting[u] = True
-                        for j in range(LANES):
+                        for j in range(width):
                             eta[u, j] = 0
-                    gather(eta, u, hist, now, t, in_state, in_coef, e, in_end[t, a])
+                    gather(width, eta, u, hist, now, t, in_state, in_coef, e, in_end[t, a])
                     e = in_end[t, a]
                 count[level, PROPAGATE] += (propagate + e) * rows
             lo, hi = rec_begin[t, level], rec_begin[t, level + 1]
@@ -101,9 +103,9 @@ def carry_back(
             for a in range(lo, hi):
                 u = rec_source[t, a]
                 waiting[u] = True
-                for j in range(LANES):
+                for j in range(width):
                     eta[u, j] = 0
-                gather(eta, u, hist, now, t, rec_state, rec_coef, e, rec_end[t, a])
+                gather(width, eta, u, hist, now, t, rec_state, rec_coef, e, rec_end[t, a])
                 e = rec_end[t, a]
             count[level, PROPAGATE] += (propagate + e) * rows
             for u in range(first, last):
@@ -111,12 +113,12 @@ def carry_back(
                 if states == 1 and layers[level, 2] != 0:
                     factor = A[b, t, u, 0, 0]
                     leak += factor != 0
-                    for j in range(LANES):
+                    for j in range(width):
                         v = factor * hist[now, s, j]
                         hist[before, s, j] = v if abs(v) >= tiny else 0 * v
                     continue
                 for c in range(states):
-                    for j in range(LANES):
+                    for j in range(width):
                         hist[before, s + c, j] = 0
                 if layers[level, 2] == 0:
                     continue
@@ -125,7 +127,7 @@ def carry_back(
                         factor = A[b, t, u, k, c]
                         if factor != 0:
                             leak += 1
-                            for j in range(LANES):
+                            for j in range(width):
                                 v = hist[before, s + c, j] + factor * hist[now, s + k, j]
                                 hist[before, s + c, j] = v if abs(v) >= tiny else 0 * v
             count[level, LEAK] += leak * rows
@@ -134,15 +136,15 @@ def carry_back(
         for u in range(layers[level, 1], last):
             if waiting[u]:
                 take(
-                    b, 0, 0, u, layers[level, 0], layers[level, 6], local_q, level, first_state[u], phi, D, eta, hist,
-                    direct,
+                    width, b, 0, 0, u, layers[level, 0], layers[level, 6], local_q, level, first_state[u], phi, D, eta,
+                    hist, direct,
                 )  # fmt: skip
 
 
 @jit_fused_inline
-def add_up(into, r, basis, g, time, factor, c, m):
+def add_up(width, into, r, basis, g, time, factor, c, m):
     """into[r] = sum over n < m of factor[c, n] * basis[g, time[n]], eight in one pass."""
-    for j in range(LANES):
+    for j in range(width):
         into[r, j] = 0
     n = 0
     while n + 8 <= m:
@@ -150,21 +152,21 @@ def add_up(into, r, basis, g, time, factor, c, m):
         c4, c5, c6, c7 = factor[c, n + 4], factor[c, n + 5], factor[c, n + 6], factor[c, n + 7]
         t0, t1, t2, t3 = time[n], time[n + 1], time[n + 2], time[n + 3]
         t4, t5, t6, t7 = time[n + 4], time[n + 5], time[n + 6], time[n + 7]
-        for j in range(LANES):
+        for j in range(width):
             into[r, j] += (
                 (c0 * basis[g, t0, j] + c1 * basis[g, t1, j]) + (c2 * basis[g, t2, j] + c3 * basis[g, t3, j])
             ) + ((c4 * basis[g, t4, j] + c5 * basis[g, t5, j]) + (c6 * basis[g, t6, j] + c7 * basis[g, t7, j]))
         n += 8
     while n < m:
         c0, t0 = factor[c, n], time[n]
-        for j in range(LANES):
+        for j in range(width):
             into[r, j] += c0 * basis[g, t0, j]
         n += 1
 
 
 @jit_fused_inline
 def add_sources(
-    into, r, e, end, u, source, offset, channels, fed, level, single, memory, gain, present, basis, time, value,
+    width, into, r, e, end, u, source, offset, channels, fed, level, single, memory, gain, present, basis, time, value,
     length, when, factor,
 ):  # fmt: skip
     """Columns r, r + 1, ... of edges e..end-1, `channels` each, from the events of their sources; returns additions.
@@ -187,50 +189,52 @@ def add_sources(
                 m += 1
         for g in range(channels):
             if single:
-                add_up(into, r, basis, 0, when, factor, g, m)
+                add_up(width, into, r, basis, 0, when, factor, g, m)
             else:
-                add_up(into, r, basis, fed[level, g], when, factor, 0, m)
+                add_up(width, into, r, basis, fed[level, g], when, factor, 0, m)
             r += 1
         done += m * channels
     return done
 
 
 @jit
-def turn(columns, w, turned):
+def turn(lanes, columns, w, turned):
     """turned[r, j] = columns[j, r], in squares that stay in the nearest cache."""
+    width = UNIT * len(lanes)
     for j in range(0, w, SQUARE):
-        for r in range(0, LANES, SQUARE):
+        for r in range(0, width, SQUARE):
             for q in range(r, r + SQUARE):
                 for c in range(SQUARE):
                     turned[q, j + c] = columns[j + c, q]
 
 
 @jit_fused
-def spread_unit(b, u, steps, states, channels, s, B, hist, basis):
+def spread_unit(lanes, b, u, steps, states, channels, s, B, hist, basis):
     """Bring a unit's rows together: basis[0, t] = lam of its state, or with several basis[g, t] = lam B."""
+    width = UNIT * len(lanes)
     for t in range(1, steps + 1):
         if states == 1:
-            for j in range(LANES):
+            for j in range(width):
                 basis[0, t, j] = hist[t, s, j]
             continue
         for g in range(channels):
-            for j in range(LANES):
+            for j in range(width):
                 basis[g, t, j] = 0
             for k in range(states):
                 factor = B[b, t, u, k, g]
                 if factor != 0:
-                    for j in range(LANES):
+                    for j in range(width):
                         basis[g, t, j] += factor * hist[t, s + k, j]
 
 
 @jit_fused
 def add_block(
-    b, steps, rows, row_unit, row_part, top, layers, layer_of, first_state, n_in, in_source, in_fed, rec_source,
+    lanes, b, steps, rows, row_unit, row_part, top, layers, layer_of, first_state, n_in, in_source, in_fed, rec_source,
     rec_fed, local_q, tile, piece_ptr, pieces, span, unit, row, position, B, hist, direct, rec_time, rec_value,
     rec_length, in_time, in_value, in_length, gain, local, present, when, factor, basis, columns, turned, M, count,
 ):  # fmt: skip
     """Add to the group's rows of M what the block itself contributes."""
-    held = -1
+    held, width = -1, UNIT * len(lanes)
     for i in range(tile.shape[0]):
         which, first_column, first_row, home = tile[i, 0], tile[i, 1], tile[i, 3], tile[i, 5]
         if home > top:
@@ -247,19 +251,19 @@ def add_block(
             u = pieces[piece, 0]
             s = first_state[u]
             if u != held:
-                spread_unit(b, u, steps, states, channels, s, B, hist, basis)
+                spread_unit(lanes, b, u, steps, states, channels, s, B, hist, basis)
                 held = u
             at = pieces[piece, 1] - first_column
             e, end = pieces[piece, 2], pieces[piece, 3]
             immediate += add_sources(
-                columns, at, e, end, u, in_source, 0 if home == 0 else n_in, fed_in, in_fed, home, single, memory, gain,
-                present, basis, in_time, in_value, in_length, when, factor,
+                width, columns, at, e, end, u, in_source, 0 if home == 0 else n_in, fed_in, in_fed, home, single,
+                memory, gain, present, basis, in_time, in_value, in_length, when, factor,
             )  # fmt: skip
             at += fed_in * (end - e)
             e, end = pieces[piece, 4], pieces[piece, 5]
             immediate += add_sources(
-                columns, at, e, end, u, rec_source, 0, fed_rec, rec_fed, home, single, memory, gain, present, basis,
-                rec_time, rec_value, rec_length, when, factor,
+                width, columns, at, e, end, u, rec_source, 0, fed_rec, rec_fed, home, single, memory, gain, present,
+                basis, rec_time, rec_value, rec_length, when, factor,
             )  # fmt: skip
             at += fed_rec * (end - e)
             if pieces[piece, 6] != 0:
@@ -271,23 +275,23 @@ def add_block(
                             factor[g, m] = gain[u, t, g] if single else 1
                         m += 1
                 for g in range(channels):
-                    add_up(columns, at, basis, 0 if single else g, when, factor, g, m)
+                    add_up(width, columns, at, basis, 0 if single else g, when, factor, g, m)
                     at += 1
                 immediate += channels * m
                 for q in range(trained):
-                    for j in range(LANES):
+                    for j in range(width):
                         columns[at, j] = direct[u, q, j]
                     for n in range(m):
                         t = when[n]
                         for k in range(states):
                             c = local[u, t, k, local_q[home, q]]
                             if c != 0:
-                                for j in range(LANES):
+                                for j in range(width):
                                     columns[at, j] += c * hist[t, s + k, j]
                     at += 1
                 immediate += trained * states * m
         w = tile[i, 2]
-        turn(columns, w, turned)
+        turn(lanes, columns, w, turned)
         for r in range(rows):
             place = position[which, row_unit[r]]
             if place >= 0:
