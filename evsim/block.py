@@ -116,7 +116,8 @@ class Block:
         states = self.first_state[unit] + part
         carry_back(
             self.lanes, b, steps, len(unit), states, layer_of[unit[-1]], layers, self.first_state, self.back[3],
-            *self.lists, f.A, f.phi, f.D, self.tiny, hist, self.eta, self.waiting, self.direct[k % len(self.hist)], count,
+            *self.lists, f.A, f.phi, f.D, self.tiny, hist, self.eta, self.waiting, self.direct[k % len(self.hist)],
+            count,
         )  # fmt: skip
 
     def _add(self, k, b, steps, unit, part, forward, M, count):
@@ -125,8 +126,8 @@ class Block:
         layers, layer_of, _, rec_source, _, rec_fed, _, in_source, _, in_fed, local_q = self.graph
         add_block(
             self.lanes, b, steps, len(unit), unit, part, layer_of[unit[-1]], layers, layer_of, self.first_state,
-            self.back[4], in_source, in_fed, rec_source, rec_fed, local_q, tiles.tile, tiles.piece_ptr, tiles.piece, tiles.span,
-            tiles.unit, tiles.row, tiles.position, f.B, self.hist[k], self.direct[k], *self.events,
+            self.back[4], in_source, in_fed, rec_source, rec_fed, local_q, tiles.tile, tiles.piece_ptr, tiles.piece,
+            tiles.span, tiles.unit, tiles.row, tiles.position, f.B, self.hist[k], self.direct[k], *self.events,
             *self.spread, *self.unit, M, count,
         )  # fmt: skip
 
