@@ -40,12 +40,6 @@ class Segments:
         if len(self.theta) > 4 * self.count:
             self._store(2 * self.count)
 
-    def grow(self, slots):
-        """Room for more slots."""
-        new = zeros((len(self.of), slots + 1), np.int32)
-        new[:, : self.of.shape[1]] = self.of
-        self.of = new
-
     def load(self, theta, now):
         """Take weights that were saved."""
         self.theta, self.count, self.now = theta.copy(), len(theta), now

@@ -71,14 +71,11 @@ class BPTT(Learner):
 
     def _grow(self, slots):
         """Room for more Steps; where there is not enough memory, nothing has changed."""
-        new = {}
-        for name in ("_labels", "_values", "_told", "_delta"):
-            old = getattr(self, name)
-            new[name] = zeros((len(old), slots + 1, *old.shape[2:]), old.dtype)
-            new[name][:, : old.shape[1]] = old
-        self._segments.grow(slots)
+        names = "_labels", "_values", "_told", "_delta"
+        *new, of = (_longer(old, slots) for old in (*(getattr(self, name) for name in names), self._segments.of))
         self._forward.grow(slots)
-        vars(self).update(new)
+        vars(self).update(zip(names, new, strict=True))
+        self._segments.of = of
         self._bind()
 
     def _weights_changed(self):
@@ -93,6 +90,12 @@ class BPTT(Learner):
             lo, hi, steps, self._segments.theta, self._segments.of, self._forward, self._told, self._delta,
             self._gradient, self._spaces[worker][2], self._counts[worker],
         )  # fmt: skip
+
+
+def _longer(old, slots):
+    new = zeros((len(old), slots + 1, *old.shape[2:]), old.dtype)
+    new[:, : old.shape[1]] = old
+    return new
 
 
 class TBPTT(BPTT):
