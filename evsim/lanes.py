@@ -37,6 +37,22 @@ def gather(width, into, r, vectors, now, t, state, coef, e, end):
 
 
 @jit_fused_inline
+def hear(width, t, now, lo, hi, source, end, state, coef, hist, eta, waiting):
+    """eta of the sources of entries lo..hi-1, from their targets; returns the edges used."""
+    first = end[t, lo - 1] if lo > 0 else 0
+    e = first
+    for a in range(lo, hi):
+        u = source[t, a]
+        if not waiting[u]:
+            waiting[u] = True
+            for j in range(width):
+                eta[u, j] = 0
+        gather(width, eta, u, hist, now, t, state, coef, e, end[t, a])
+        e = end[t, a]
+    return e - first
+
+
+@jit_fused_inline
 def take(width, b, t, now, u, states, trained, local_q, level, s, phi, D, eta, hist, direct):
     """lam += eta phi, and the direct terms eta D of a unit's own local parameters."""
     for k in range(states):
@@ -85,29 +101,16 @@ def carry_back(
                     )
                     waiting[u] = False
             if level > 0:
-                lo, hi = in_begin[t, level - 1], in_begin[t, level]
-                e = in_end[t, lo - 1] if lo > 0 else 0
-                propagate = -e
-                for a in range(lo, hi):
-                    u = in_source[t, a]
-                    if not waiting[u]:
-                        waiting[u] = True
-                        for j in range(width):
-                            eta[u, j] = 0
-                    gather(width, eta, u, hist, now, t, in_state, in_coef, e, in_end[t, a])
-                    e = in_end[t, a]
-                count[level, PROPAGATE] += (propagate + e) * rows
-            lo, hi = rec_begin[t, level], rec_begin[t, level + 1]
-            e = rec_end[t, lo - 1] if lo > 0 else 0
-            propagate = -e
-            for a in range(lo, hi):
-                u = rec_source[t, a]
-                waiting[u] = True
-                for j in range(width):
-                    eta[u, j] = 0
-                gather(width, eta, u, hist, now, t, rec_state, rec_coef, e, rec_end[t, a])
-                e = rec_end[t, a]
-            count[level, PROPAGATE] += (propagate + e) * rows
+                propagate = hear(
+                    width, t, now, in_begin[t, level - 1], in_begin[t, level], in_source, in_end, in_state, in_coef,
+                    hist, eta, waiting,
+                )  # fmt: skip
+                count[level, PROPAGATE] += propagate * rows
+            propagate = hear(
+                width, t, now, rec_begin[t, level], rec_begin[t, level + 1], rec_source, rec_end, rec_state, rec_coef,
+                hist, eta, waiting,
+            )  # fmt: skip
+            count[level, PROPAGATE] += propagate * rows
             for u in range(first, last):
                 s = first_state[u]
                 if states == 1 and layers[level, 2] != 0:

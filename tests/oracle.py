@@ -137,11 +137,11 @@ def speaking(kinds, steps, **options):
     raise AssertionError(f"no network of {kinds} speaks within {steps} steps")
 
 
-def all_trained(stack, steps=61, **options):
-    """A network of those cells in which every parameter is trained and every layer matters."""
-    readout = pick(READOUTS, *stack)
-    options = dict(dict.fromkeys(learnable(stack, readout), True), density=0.4, readout=readout, **options)
-    return speaking(stack, steps, spread=True, **options)
+def all_trained(stack, steps=61, readout=None, **options):
+    """A network of units with values of their own, in which every parameter is trained and every layer matters."""
+    readout = readout or pick(READOUTS, *stack)
+    learn = dict.fromkeys(learnable(stack, readout), True)
+    return speaking(stack, steps, spread=True, readout=readout, **{"density": 0.4, **learn, **options})
 
 
 def enliven(net, k, values, steps=25):

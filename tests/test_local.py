@@ -15,13 +15,12 @@ from oracle import (
     TOLERANCE,
     TRIPLES,
     Unrolled,
+    all_trained,
     hidden,
-    learnable,
     network,
     options_of,
     pick,
     sequence,
-    speaking,
     targets_for,
     worst,
 )
@@ -34,9 +33,8 @@ BROADCASTS = ("symmetric", "random", "adaptive")
 
 
 def lively(stack, readout="linear", steps=12, **options):
-    """A network that speaks, of units with values of their own; every parameter is trained."""
-    learn = dict.fromkeys(learnable(stack, readout), True)
-    return speaking(stack, steps, readout=readout, spread=True, **{**UNITS, "density": 0.4, **learn, **options})
+    """A network that speaks, with as many units in each layer."""
+    return all_trained(stack, steps, readout, **{**UNITS, **options})
 
 
 def run(learner, steps=40):

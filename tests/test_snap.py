@@ -13,12 +13,11 @@ from oracle import (
     SURROGATES,
     TOLERANCE,
     TRIPLES,
+    all_trained,
     hidden,
-    learnable,
     network,
     pick,
     sequence,
-    speaking,
     targets_for,
     worst,
 )
@@ -30,9 +29,8 @@ SPARSE = {"units": (14, 11, 9), "density": 0.17, "density_in": 0.3}
 
 
 def sparse(stack, readout="linear", steps=12, **options):
-    """A network of few weights, on which approximations lose something; every parameter is trained."""
-    learn = dict.fromkeys(learnable(stack, readout), True)
-    return speaking(stack, steps, readout=readout, spread=True, **{**SPARSE, **learn, **options})
+    """A network of few weights, on which approximations lose something."""
+    return all_trained(stack, steps, readout, **{**SPARSE, **options})
 
 
 def found_by(learner, steps=40):
