@@ -8,9 +8,9 @@ The first factor and the sum come from `evsim.lanes`, group by group of end stat
 import numpy as np
 
 from evsim.cost import is_held, lanes_of
-from evsim.lanes import UNIT, add_block, carry_back
+from evsim.lanes import SQUARE, UNIT, add_block, carry_back
 from evsim.listing import list_block
-from evsim.memory import LINE, aligned_zeros, zeros
+from evsim.memory import aligned_zeros, zeros
 from evsim.opcount import PROPAGATE
 
 
@@ -48,9 +48,10 @@ class Block:
         self.direct = [aligned_zeros((units, local, lanes), dtype) for _ in range(held)]
         self.eta = aligned_zeros((units, lanes), dtype)
         self.waiting = zeros(units, np.bool_)
+        wide = -(-tiles.width // SQUARE) * SQUARE + SQUARE  # whole squares; one more: no power of two apart
         self.unit = (
             zeros(h, np.int32), zeros((g, h), dtype), aligned_zeros((g if k > 1 else 1, h, lanes), dtype),
-            aligned_zeros((tiles.width, lanes), dtype), aligned_zeros((lanes, tiles.width + LINE), dtype),
+            aligned_zeros((wide, lanes), dtype), aligned_zeros((lanes, wide), dtype),
         )  # fmt: skip
         self.jacobian = zeros((size, size), dtype)
         self.square = sum(len(self.rows_of_set[t[0]]) ** 2 * int(t[2]) for t in tiles.tile)
