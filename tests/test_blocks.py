@@ -40,6 +40,20 @@ def closed(learner):
     return learner
 
 
+@pytest.mark.nojit
+@pytest.mark.parametrize("stack", [("egru",), ("alif", "lif"), ("evrnn",)], ids="-".join)
+def test_small_networks_by_every_way(stack):
+    net = all_trained(stack, 8, units=(4, 3), n_in=2, n_out=2)
+    x, targets, keep = sequence(net, 8), targets_for(net, "mse", (8,)), np.ones(8, bool)
+    truth = Unrolled(net, x).gradients("mse", targets, keep)
+    for name, make in ENGINES.items():
+        learner = make(net, 8, loss="mse")
+        learner.run(x[:5], targets[:5])
+        assert np.isfinite(learner.gradient()).all()
+        learner.run(x[5:], targets[5:])
+        assert worst(learner.gradients(), truth) <= TOLERANCE, name
+
+
 # M after blocks
 
 @pytest.mark.parametrize("stack", STACKS, ids="-".join)
