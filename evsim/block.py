@@ -126,9 +126,9 @@ class Block:
         f, tiles = forward, self.tiles
         layers, layer_of, _, rec_source, _, rec_fed, _, in_source, _, in_fed, local_q = self.graph
         add_block(
-            self.lanes, b, steps, len(unit), unit, part, layer_of[unit[-1]], layers, layer_of, self.first_state,
+            self.lanes, b, steps, len(unit), unit, part, layer_of[unit[-1]], layers, self.first_state,
             self.back[4], in_source, in_fed, rec_source, rec_fed, local_q, tiles.tile, tiles.piece_ptr, tiles.piece,
-            tiles.span, tiles.unit, tiles.row, tiles.position, f.B, self.hist[k], self.direct[k], *self.events,
+            tiles.span, tiles.row, tiles.position, f.B, self.hist[k], self.direct[k], *self.events,
             *self.spread, *self.unit, M, count,
         )  # fmt: skip
 

@@ -39,7 +39,7 @@ TASK_OPTIONS = ("layout",)
 CELL_OPTIONS = ("units", "density", "density_in", "half_width", "threshold", "reset", "tau")
 LEARNER_OPTIONS = ("block", "memory_limit", "n", "window", "broadcast")
 _COMMON = ("streams", "threads")  # options of every learner of a run
-_FIXED = ("net", "loss", "slots", *_COMMON)  # what cannot be chosen for one that is compared
+_FIXED = ("net", "loss", *_COMMON)  # what cannot be chosen for one that is compared
 RECORD = (MARK, "data_digest")  # what a run folder notes beside the settings
 _ONE_OF = (("task", "data"), ("seed", "seeds"))
 

@@ -1,7 +1,7 @@
-"""The way back for many rows at once: d(state after a block)/d(state at each of its steps), many rows side by side.
+"""The way back for many rows side by side: d(state after a block)/d(state at each of its steps).
 
-Row l of a group is one end state; hist[t, s, l] = d(end state l)/d(state s after slot t). The adjoint step and what the
-block itself adds to M are then sums of vectors of as many lanes, for active sources and active inputs alone:
+Lane l of a group is one end state; hist[t, s, l] = d(end state l)/d(state s after slot t). The adjoint step and what
+the block itself adds to M are then sums of vectors over the lanes, for active sources and active inputs alone:
 
     hist[t - 1] = hist[t] A + (W^T-weighted sums over the targets of units with phi != 0) phi
     M[l, column of weight (g, i, j)] += sum over t of hist[t, state of i, l] B_ig(t) z_j(t)
@@ -15,7 +15,7 @@ from evsim.jit import jit, jit_fused, jit_fused_inline
 from evsim.opcount import IMMEDIATE, LEAK, PROPAGATE, ROWS, WORDS_READ, WORDS_WRITTEN
 
 UNIT = 32  # lanes are as many as a tuple is long, times this: its length is part of a kernel's type, so loops are fixed
-SQUARE = 16
+SQUARE = 16  # columns and lanes that are turned together
 
 
 @jit_fused_inline
@@ -232,8 +232,8 @@ def spread_unit(lanes, b, u, steps, states, channels, s, B, hist, basis):
 
 @jit_fused
 def add_block(
-    lanes, b, steps, rows, row_unit, row_part, top, layers, layer_of, first_state, n_in, in_source, in_fed, rec_source,
-    rec_fed, local_q, tile, piece_ptr, pieces, span, unit, row, position, B, hist, direct, rec_time, rec_value,
+    lanes, b, steps, rows, row_unit, row_part, top, layers, first_state, n_in, in_source, in_fed, rec_source,
+    rec_fed, local_q, tile, piece_ptr, pieces, span, row, position, B, hist, direct, rec_time, rec_value,
     rec_length, in_time, in_value, in_length, gain, local, present, when, factor, basis, columns, turned, M, count,
 ):  # fmt: skip
     """Add to the group's rows of M what the block itself contributes."""

@@ -24,9 +24,6 @@ class BPTT(Learner):
     keeps = True
     slots = 32  # at the start
 
-    def __init__(self, net, loss="cross_entropy", streams=1, threads=1):
-        super().__init__(net, loss, streams, threads)
-
     def reset(self, streams=None):
         super().reset(streams)
         self._segments.forget(0)
