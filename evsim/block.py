@@ -66,7 +66,7 @@ class Block:
             *self.unit, self.jacobian, self.product,
         ]  # fmt: skip
 
-    def read(self, b, steps, theta, forward, live):
+    def read(self, b, steps, theta, forward, scale):
         """List what happened in slots 1..steps of stream b.
 
         Returns the multiply-adds that all rows of a sweep, the product, and stepping through the block would take.
@@ -79,34 +79,34 @@ class Block:
         )  # fmt: skip
         self.wanted = self.memory | (f.phi[b, steps] != 0).any(1)
         rows, leak = int(self.states[self.wanted].sum()), int((self.memory * self.states**2).sum())
-        past = bool(live[b].any())
+        past = bool(scale[b].any())
         passes = 2 if past and len(self.hist) < self.groups else 1
         sweep = rows * (passes * (flows + steps * leak) + own)
         share = rows / len(self.jacobian)
         columns = self.tiles.entries / len(self.jacobian)  # of a row of M, on average
         return sweep, past * share * share * self.square, columns * (flows + steps * leak) + own
 
-    def advance(self, b, steps, forward, M, live, count):
+    def advance(self, b, steps, forward, M, scale, count):
         """Carry M of stream b over the slots that `read` has listed."""
         wanted = self.wanted
         unit = np.repeat(np.arange(len(wanted)), np.where(wanted, self.states, 0))
         part = np.concatenate([np.arange(k) for k in self.states[wanted]]) if len(unit) else unit
         groups = [slice(r, min(r + self.width, len(unit))) for r in range(0, len(unit), self.width)]
-        past = live[b].any()
+        past = scale[b].any()
         if past:
             for k, group in enumerate(groups):
                 hist = self._hist(k)
                 self._carry_back(hist, k, b, steps, unit[group], part[group], forward, count)
                 states = self.first_state[unit[group]] + part[group]
                 self.jacobian[states] = hist[0, :-1, : len(states)].T
-            self._multiply(b, np.repeat(wanted, self.states), M, live, count)
+            self._multiply(b, np.repeat(wanted, self.states), M, scale, count)
         else:
             M[b] = 0
         for k, group in enumerate(groups):
             if not past or self._hist(k) is self.passing:
                 self._carry_back(self.hist[k % len(self.hist)], k, b, steps, unit[group], part[group], forward, count)
             self._add(k, b, steps, unit[group], part[group], forward, M, count)
-        live[b] = wanted[self.flag_unit]
+        scale[b] = wanted[self.flag_unit]
 
     def _hist(self, k):
         """Where group k's history stays until it is added to M, or passes by: it must then be made again."""
@@ -132,20 +132,22 @@ class Block:
             *self.spread, *self.unit, M, count,
         )  # fmt: skip
 
-    def _multiply(self, b, wanted, M, live, count):
+    def _multiply(self, b, wanted, M, scale, count):
         """M <- jacobian M, tile by tile; only rows that are wanted, only from rows that hold anything."""
         known, factor, into, reach = -1, self.jacobian, wanted, wanted
         for which, _, w, first_row, flag, home in self.tiles.tile:
             members = self.sets[which]
             here = M[b, first_row : first_row + len(self.rows_of_set[which]), :w]
-            holds = np.repeat(live[b, flag : flag + len(members)], self.states[members])
+            held = np.repeat(scale[b, flag : flag + len(members)], self.states[members])
             if which != known:
                 known, states = which, self.rows_of_set[which]
                 factor = self.jacobian[np.ix_(states, states)]
                 flows = factor[wanted[states]] != 0
                 into, reach = np.zeros(len(states), bool), flows.any(0)
                 into[wanted[states]] = flows.any(1)
-            source = holds & reach
+            source = (held != 0) & reach
+            for r in np.flatnonzero(source & (held != 1)):
+                here[r] *= held[r]
             out = self.product[: into.sum() * w].reshape(-1, w)
             if source.all() and into.all():
                 np.matmul(factor, here, out=out)

@@ -27,6 +27,7 @@ class Carrier(Learner):
         self._tiles = fit_tiles(net, *self._sets)
         self._graph = by_target(net)
         self._recurrent = recurrent
+        self._tiny = net.dtype.type(np.finfo(net.dtype).tiny)
         if not recurrent:
             self._graph = (*self._graph[:2], np.zeros_like(self._graph[2]), *self._graph[3:])
         tiles = self._tiles
@@ -57,43 +58,44 @@ class Carrier(Learner):
             start, end = tiles.span[which, home], tiles.span[which, -1]
             for r in range(start, end):
                 u = tiles.unit[r]
-                if self._live[stream, flag + r - start]:
+                held = self._scale[stream, flag + r - start]
+                if held:
                     at = row + tiles.row[r]
-                    block = self._M[stream, at : at + states[u], :columns]
+                    block = held * self._M[stream, at : at + states[u], :columns]
                     dense[first[u] : first[u] + states[u], column : column + columns] = block
         return dense
 
     def reset(self, streams=None):
         super().reset(streams)
-        self._live[:] = 0
+        self._scale[:] = 0
 
     def state(self):
-        held = self._M.copy() if self._live.any() else self._M[:, :0]
-        return {**super().state(), "live": self._live.copy(), "M": held}
+        held = self._M.copy() if self._scale.any() else self._M[:, :0]
+        return {**super().state(), "scale": self._scale.copy(), "M": held}
 
     def _state_shapes(self, name, array, steps):
         return (array.shape, self._M.shape) if name == "M" else super()._state_shapes(name, array, steps)
 
     def _load(self, state):
-        if state["live"].any() and not state["M"].size:
-            raise ValueError("the learner's state marks rows of M as live, but holds none")
+        if state["scale"].any() and not state["M"].size:
+            raise ValueError("the learner's state says that rows of M hold something, but M is not there")
         super()._load(state)
-        self._live[:] = state["live"]
+        self._scale[:] = state["scale"]
         if state["M"].size:
             self._M[:] = state["M"]
 
     def _allocate(self, streams, slots):
         self._M = aligned_zeros((streams, self._tiles.rows, self._tiles.width), self.net.dtype)
-        self._live = zeros((streams, self._tiles.flags), np.bool_)
+        self._scale = zeros((streams, self._tiles.flags), self.net.dtype)
         super()._allocate(streams, slots)
 
     def _bind(self):
         super()._bind()
         f = self._forward
-        self._steps = f.x, f.y, f.A, f.B, f.C, f.phi, f.D, self._told, self._delta, self._M, self._live, self._gradient
+        self._steps = f.x, f.y, f.A, f.B, f.C, f.phi, f.D, self._told, self._delta, self._M, self._scale, self._gradient
 
     def _engine_memory(self):
-        structure = (*self._index, *self._graph, self._live, self._sets[0], *self._sets[1])
+        structure = (*self._index, *self._graph, self._scale, self._sets[0], *self._sets[1])
         return {"influence": self._M.nbytes, "structure": sum(a.nbytes for a in structure)}
 
     def _workspace(self):
@@ -102,12 +104,12 @@ class Carrier(Learner):
         states = max(len(c.states) for c in net.stack)
         members = int((tiles.span[:, -1] - tiles.span[:, 0]).max())
         influence = (
-            zeros((PIECE + 1, units), net.dtype),
+            zeros((PIECE + 1, units), net.dtype), zeros((PIECE + 1, units), net.dtype),
             zeros((PIECE + 1, units + 1), np.int64), zeros((PIECE + 1, units), np.int64),
-            zeros((PIECE + 1, edges), np.int32), zeros((PIECE + 1, edges, states), net.dtype),
-            aligned_zeros((2 * members, tiles.width), net.dtype), zeros(2 * members, np.bool_),
-            zeros((1, members), np.int32), zeros((1, members, states), net.dtype),
-            zeros((states, tiles.width), net.dtype),
+            zeros((PIECE + 1, edges), np.int32), zeros((states, PIECE + 1, edges), net.dtype),
+            aligned_zeros((2 * members + states + 1, tiles.width), net.dtype), zeros(2 * members, np.bool_),
+            zeros(2 * members, np.bool_), zeros(4, np.int64),
+            zeros(states * (members + 1), np.int32), zeros((states, states * (members + 1)), net.dtype),
         )  # fmt: skip
         return (*super()._workspace(), influence)
 
@@ -123,7 +125,7 @@ class Carrier(Learner):
         for t in range(start, start + steps, PIECE):
             h = min(PIECE, start + steps - t)
             advance(
-                lo, hi, t, h, *self._graph, *self._index, theta, *self._steps,
+                lo, hi, t, h, 0, len(self._tiles.tile), *self._graph, *self._index, theta, *self._steps, self._tiny,
                 *self._spaces[worker][2], self._counts[worker],
             )  # fmt: skip
 
@@ -134,5 +136,6 @@ class Carrier(Learner):
         f, graph, index = self._forward, self._graph, self._index
         contract(
             0, self.streams, slot, graph[0], graph[10], *index[:4], *index[5:7], f.phi, f.D,
-            self._delta, self._M, self._live, self._gradient, self._counts[worker],
+            self._delta, self._M, self._scale, self._gradient, self._spaces[worker][2][6], *self._spaces[worker][2][-2:],
+            self._counts[worker],
         )  # fmt: skip

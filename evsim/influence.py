@@ -5,82 +5,24 @@ For every unit i with states s_i, over the columns that can reach it (`evsim.til
     M_i <- A_i M_i + B_i (W_rec Y(t-1) + W_in Y_below(t)) + own inputs + C_i          Y_i = phi_i M_i + D_i
 
 Rows of Y are read only for units with phi != 0; rows of M that nothing has reached yet are not touched; rows of a
-memory-less unit with phi = 0 are not computed. All of that is exact: what is skipped is zero, or is never read.
+memory-less unit with phi = 0 are not computed, and those with phi != 0 live in Y until the last of the steps. All of
+that is exact: what is skipped is zero, or is never read. A row of one state at which nothing arrives is not touched
+either: its leak goes into a factor, `scale`, by which the row is multiplied when it is written next.
 
-This file decides which rows are due, and in which order; `evsim.rows` does the arithmetic and explains the names.
+`evsim.carry` passes a step through a layer's rows, `evsim.rows` through one row, where the names are explained.
 """
 
-from evsim.jit import jit, jit_inline
+from evsim.carry import ADDED, EDGES, LEAKS, WRITTEN, carry_listed, carry_own, carry_rows
+from evsim.jit import jit
+from evsim.links import link
 from evsim.opcount import GRADIENT, IMMEDIATE, LEAK, PROPAGATE, ROWS, WORDS_READ, WORDS_WRITTEN
-from evsim.rows import add_loss, add_own, advance_row, mix_rows, show, show_locals
-
-
-@jit
-def gain_of(phi, b, t, u, states):
-    """0 if unit u is silent to derivatives at slot t, else the factor between its kept row and Y."""
-    if states == 1:
-        return phi[b, t, u, 0]
-    for k in range(states):
-        if phi[b, t, u, k] != 0:
-            return phi.dtype.type(1)
-    return phi.dtype.type(0)
-
-
-@jit_inline
-def weigh(b, t, s, u, e, factor, states, channels, fed, level, at, theta, B, coef):
-    """coef[t, e, k] = factor * sum over the fed channels g of B[k, g] * weight[g]; B of slot s."""
-    for k in range(states):
-        total = 0 * factor
-        for g in range(channels):
-            total += B[b, s, u, k, fed[level, g]] * theta[at + g]
-        coef[t, e, k] = total * factor
-
-
-@jit
-def link(
-    b, start, steps, layers, layer_of, rec_ptr, rec_source, rec_at, rec_fed, in_ptr, in_source, in_at, in_fed, theta,
-    B, phi, gain, ptr, mid, source, coef,
-):  # fmt: skip
-    """List the edges along which influence flows in slots start + t, t = 1..steps, with a coefficient per target state.
-
-    gain[t, u]: as gain_of, t = 0 included. coef[t, e, k] = gain(source) * sum over channels g of B[k, g] * weight[g].
-    ptr[t, u]..mid[t, u]: recurrent edges of unit u whose source spoke a step ago; mid[t, u]..ptr[t, u + 1]: edges from
-    the layer below, of the same step. Targets that need no row have no edges.
-    """
-    units = layer_of.shape[0]
-    for t in range(steps + 1):
-        for u in range(units):
-            gain[t, u] = gain_of(phi, b, start + t, u, layers[layer_of[u], 0])
-    for t in range(1, steps + 1):
-        e = 0
-        for u in range(units):
-            ptr[t, u] = e
-            level = layer_of[u]
-            states = layers[level, 0]
-            wanted = layers[level, 2] != 0 or gain[t, u] != 0
-            if wanted:
-                for r in range(rec_ptr[u], rec_ptr[u + 1]):
-                    factor = gain[t - 1, rec_source[r]]
-                    if factor != 0:
-                        source[t, e] = rec_source[r]
-                        fed = layers[level, 4]
-                        weigh(b, t, start + t, u, e, factor, states, fed, rec_fed, level, rec_at[r], theta, B, coef)
-                        e += 1
-            mid[t, u] = e
-            if wanted and level > 0:
-                for r in range(in_ptr[u], in_ptr[u + 1]):
-                    factor = gain[t, in_source[r]]
-                    if factor != 0:
-                        source[t, e] = in_source[r]
-                        fed = layers[level, 3]
-                        weigh(b, t, start + t, u, e, factor, states, fed, in_fed, level, in_at[r], theta, B, coef)
-                        e += 1
-        ptr[t, units] = e
+from evsim.rows import first_local, show, show_locals
+from evsim.vector import combine
 
 
 @jit
 def recall(
-    b, slot, M, live, Y, shown, gain, phi, D, column, w, first_row, flag, home, start, end, unit, row, layer_of,
+    slot, b, M, scale, Y, shown, gain, phi, D, column, wide, first_row, flag, home, start, end, unit, row, layer_of,
     layers, pieces, p, p_end, local_q, position, which,
 ):  # fmt: skip
     """Keep the rows of Y that the step in `slot` has left in a tile; True if none of them is missing."""
@@ -89,9 +31,10 @@ def recall(
         u = unit[r]
         shown[r - start] = False
         if gain[0, u] != 0 and layers[layer_of[u], 4] > 0:
-            if live[b, flag + r - start]:
+            held = scale[flag + r - start]
+            if held != 0:
                 shown[r - start] = True
-                show(Y, r - start, M, first_row + row[r], w, layers[layer_of[u], 0], phi, b, slot, u)
+                show(Y, r - start, M, first_row + row[r], wide, held, layers[layer_of[u], 0], phi, b, slot, u)
             else:
                 filled = False
     for piece in range(p, p_end):
@@ -102,162 +45,153 @@ def recall(
     return filled
 
 
-@jit_inline
-def gather(source, coef, t, e, end, states, position, which, base, shown, list_source, list_coef, n):
-    """List those of the edges e..end-1 whose source holds a row in this tile; returns the length of the list."""
-    for edge in range(e, end):
-        v = position[which, source[t, edge]]
-        if v >= 0 and shown[base + v]:
-            list_source[0, n] = base + v
-            for k in range(states):
-                list_coef[0, n, k] = coef[t, edge, k]
-            n += 1
+@jit
+def add_loss(
+    b, slot, error, first_unit, M, first_row, scale, flag, top, first, last, unit, row, states, known, phi, source,
+    coef, Y, lost, more, wide,
+):  # fmt: skip
+    """Y[lost] += sum of error * phi * rows first..last-1; returns how many rows of M that were.
+
+    error: d loss / d event of these units. known: rows stand in M one after another, and hold as they are where phi is
+    not 0. more: does Y[lost] hold anything.
+    """
+    zero, one = M.dtype.type(0), M.dtype.type(1)
+    n = 0
+    for r in range(first, last):
+        u = unit[r]
+        sent = error[u - first_unit]
+        if sent == 0:
+            continue
+        held = one if known else scale[flag + r]
+        for k in range(states):
+            factor = sent * phi[b, slot, u, k] * held
+            if factor != 0:
+                source[n] = r - top if known else row[r] + k
+                coef[n] = factor
+                n += 1
+    if n > 0:
+        combine(Y, lost, one if more else zero, M, first_row, source, coef, 0, n, wide)
     return n
 
 
 @jit
+def add_local_loss(b, slot, delta, gradient, D, p, p_end, pieces, level, layers, local_q):
+    """Add error * D to the gradient of the trained local parameters that pieces p..p_end-1 hold."""
+    for piece in range(p, p_end):
+        if pieces[piece, 6] != 0:
+            u, place = pieces[piece, 0], first_local(0, pieces, piece, layers, level)
+            for q in range(layers[level, 6]):
+                gradient[b, place + q] += delta[b, slot, u - layers[level, 1]] * D[b, slot, u, local_q[level, q]]
+
+
+@jit
 def advance(
-    lo, hi, start, steps, layers, layer_of, rec_ptr, rec_source, rec_at, rec_fed, in_ptr, in_source, in_at, in_fed,
-    local_q, tile, piece_ptr, pieces, span, whole, unit, row, position, theta, x, y, A, B, C, phi, D, told, delta,
-    M, live, gradient, gain, link_ptr, link_mid, link_source, link_coef, Y, shown, list_source, list_coef, before,
-    count,
+    lo, hi, start, steps, first_tile, last_tile, layers, layer_of, rec_ptr, rec_source, rec_at, rec_fed, in_ptr,
+    in_source, in_at, in_fed, local_q, tile, piece_ptr, pieces, span, whole, unit, row, position, theta, x, y, A, B, C,
+    phi, D, told, delta, M, scale, gradient, tiny, gain, leaks, link_ptr, link_mid, link_source, link_coef, Y, shown,
+    fresh, done, list_source, list_coef, count,
 ):  # fmt: skip
     """Carry M of streams lo..hi-1 through slots start + 1..start + steps; add the gradient of losses told on the way.
 
-    told[b, t]: whether a loss was given at slot t; delta[b, t, i]: its derivative to the event of top unit i.
-    gradient[b]: sums over the columns of M. live[b]: which rows hold anything. The rest is scratch of one thread.
+    Of tiles first_tile..last_tile - 1 alone. told[b, t]: whether a loss was given at slot t; delta[b, t, i]: its
+    derivative to the event of top unit i. gradient[b]: sums over the columns of M. scale[b]: what the rows of each unit
+    in each tile are still to be multiplied by, 0 where they hold nothing; a factor smaller than `tiny` is 0. The rest
+    is scratch of one thread.
     """
-    levels = layers.shape[0]
-    one = theta.dtype.type(1)
+    levels, line = layers.shape[0], 64 // M.itemsize
+    last = levels - 1
     for b in range(lo, hi):
+        held, waiting = M[b], scale[b]
         link(
             b, start, steps, layers, layer_of, rec_ptr, rec_source, rec_at, rec_fed, in_ptr, in_source, in_at, in_fed,
-            theta, B, phi, gain, link_ptr, link_mid, link_source, link_coef,
+            theta, A, B, phi, gain, leaks, link_ptr, link_mid, link_source, link_coef,
         )  # fmt: skip
-        for i in range(tile.shape[0]):
+        for i in range(first_tile, last_tile):
             which, column, w = tile[i, 0], tile[i, 1], tile[i, 2]
             first_row, flag, home = tile[i, 3], tile[i, 4], tile[i, 5]
+            p, p_end = piece_ptr[i], piece_ptr[i + 1]
+            wide = (w + line - 1) // line * line  # whole cache lines: what pads a row is 0 and stays 0
             top = span[which, home]
-            first = unit[top]
-            prev, now = 0, span[which, levels] - top
+            prev, now, lost = 0, span[which, levels] - top, Y.shape[0] - 1
             complete = recall(
-                b, start, M, live, Y, shown, gain, phi, D, column, w, first_row, flag, home, top, span[which, levels],
-                unit, row, layer_of, layers, pieces, piece_ptr[i], piece_ptr[i + 1], local_q, position, which,
+                start, b, held, waiting, Y, shown, gain, phi, D, column, wide, first_row, flag, home, top,
+                span[which, levels], unit, row, layer_of, layers, pieces, p, p_end, local_q, position, which,
             )  # fmt: skip
+            flag -= top
+            some_loss = False
             for t in range(1, steps + 1):
-                slot = start + t
-                direct = complete and whole[which]  # all that spoke a step ago have a row, in their own order
-                filled = True
-                p_end = piece_ptr[i]
+                slot, missing = start + t, 0
                 for level in range(home, levels):
                     states, memory = layers[level, 0], layers[level, 2] != 0
-                    leak, propagate, immediate, losses, rows = 0, 0, 0, 0, 0
-                    for r in range(span[which, level], span[which, level + 1]):
-                        u = unit[r]
-                        to = first_row + row[r]
-                        at = now + r - top
-                        g = gain[t, u]
-                        p = p_end
-                        if level == home:
-                            while p_end < piece_ptr[i + 1] and pieces[p_end, 0] == u:
-                                p_end += 1
-                        shown[at] = False
-                        if not memory:
-                            live[b, flag + r - top] = False
-                            if g == 0:
-                                continue
-                        e, mid, end = link_ptr[t, u], link_mid[t, u], link_ptr[t, u + 1]
-                        if level == home:
-                            end = mid  # the layer below is not in this tile
-                        straight = direct and end == mid
-                        n = end - e
-                        if not straight:
-                            n = gather(
-                                link_source, link_coef, t, e, mid, states, position, which, prev, shown,
-                                list_source, list_coef, 0,
-                            )  # fmt: skip
-                            n = gather(
-                                link_source, link_coef, t, mid, end, states, position, which, now, shown,
-                                list_source, list_coef, n,
-                            )  # fmt: skip
-                        a = one
-                        if live[b, flag + r - top]:
-                            if states == 1:
-                                a = A[b, slot, u, 0, 0]
-                                leak += 1
-                            else:
-                                leak += mix_rows(M, b, to, w, states, A, slot, u, before)
-                        elif n > 0 or p_end > p:
-                            live[b, flag + r - top] = True
-                            for k in range(states):
-                                for j in range(w):
-                                    M[b, to + k, j] = 0
-                        else:
-                            filled = filled and g == 0
-                            continue
-                        rows += states
-                        propagate += states * n
-                        for k in range(states):
-                            if straight:
-                                advance_row(M, b, to + k, w, a, Y, prev - first, link_source, link_coef, t, e, end, k)
-                            else:
-                                advance_row(M, b, to + k, w, a, Y, 0, list_source, list_coef, 0, 0, n, k)
-                        for piece in range(p, p_end):
-                            if level == 0:
-                                immediate += add_own(
-                                    M, to, states, column, pieces, piece, b, slot, u, layers, level, in_fed, rec_fed,
-                                    local_q, x, in_source, rec_source, y, B, C,
-                                )  # fmt: skip
-                            else:
-                                immediate += add_own(
-                                    M, to, states, column, pieces, piece, b, slot, u, layers, level, in_fed, rec_fed,
-                                    local_q, y, in_source, rec_source, y, B, C,
-                                )  # fmt: skip
-                        if g == 0:
-                            continue
-                        if told[b, slot] and level == levels - 1:
-                            error = delta[b, slot, u - layers[level, 1]]
-                            if error != 0:
-                                losses += add_loss(
-                                    gradient, b, slot, u, error, column, w, M, to, states, phi, D,
-                                    pieces, p, p_end, layers, level, local_q,
-                                )  # fmt: skip
-                        if (t < steps and layers[level, 4] > 0) or level < levels - 1:  # somebody is going to read it
-                            shown[at] = True
-                            show(Y, at, M, to, w, states, phi, b, slot, u)
-                            for piece in range(p, p_end):
-                                show_locals(Y, at, g, D, b, slot, u, column, pieces, piece, layers, level, local_q)
-                    count[level, LEAK] += leak * w
-                    count[level, PROPAGATE] += propagate * w
-                    count[level, IMMEDIATE] += immediate
-                    count[level, GRADIENT] += losses * w
-                    count[level, ROWS] += rows
-                    count[level, WORDS_READ] += (leak + propagate) * w
-                    count[level, WORDS_WRITTEN] += rows * w
-                complete = filled
+                    heard = (t < steps and layers[level, 4] > 0) or level < last  # is Y of this layer to be read
+                    passing = t < steps and not memory and states == 1  # M's rows would be forgotten before being read
+                    target, at = (Y, now) if passing else (held, first_row)
+                    below = x if level == 0 else y
+                    done[:] = 0
+                    if complete and missing == 0 and whole[which] and states == 1:
+                        missing += carry_rows(
+                            t, target, first_row, Y, prev, now, shown, fresh, waiting, flag, top, span[which, level],
+                            span[which, level + 1], unit, row, gain, leaks, link_ptr, link_mid, link_source, link_coef,
+                            level == home, memory, passing, heard, wide, tiny, done,
+                        )  # fmt: skip
+                    else:
+                        missing += carry_listed(
+                            t, target, first_row, Y, prev, now, shown, fresh, waiting, flag, top, span[which, level],
+                            span[which, level + 1], unit, row, gain, leaks, link_ptr, link_mid, link_source, link_coef,
+                            level == home, memory, passing, heard, wide, tiny, done, which, position, states, b, slot,
+                            A, phi, list_source, list_coef,
+                        )  # fmt: skip
+                    if level == home:
+                        missing -= carry_own(
+                            t, target, first_row, Y, now, shown, fresh, waiting, flag, row, top, gain, memory, passing,
+                            heard, wide, done, which, position, states, b, slot, p, p_end, pieces, column, level,
+                            layers, in_fed, rec_fed, local_q, below, in_source, rec_source, y, B, C,
+                            phi, D,
+                        )  # fmt: skip
+                    if told[b, slot] and level == last:
+                        read = add_loss(
+                            b, slot, delta[b, slot], layers[level, 1], target, at, waiting,
+                            flag, top, span[which, level], span[which, level + 1], unit, row, states, passing, phi, list_source,
+                            list_coef[0], Y, lost, some_loss, wide,
+                        )  # fmt: skip
+                        some_loss = some_loss or read > 0
+                        if level == home and not (passing and heard):  # else D is in Y
+                            add_local_loss(b, slot, delta, gradient, D, p, p_end, pieces, level, layers, local_q)
+                        count[level, GRADIENT] += read * w
+                    count[level, LEAK] += done[LEAKS] * w
+                    count[level, PROPAGATE] += done[EDGES] * w
+                    count[level, IMMEDIATE] += done[ADDED]
+                    count[level, ROWS] += done[WRITTEN]
+                    count[level, WORDS_READ] += (done[LEAKS] + done[EDGES]) * w
+                    count[level, WORDS_WRITTEN] += done[WRITTEN] * w
+                complete = missing == 0
                 prev, now = now, prev
+            if some_loss:
+                for j in range(w):
+                    gradient[b, column + j] += Y[lost, j]
 
 
 @jit
 def contract(
-    lo, hi, slot, layers, local_q, tile, piece_ptr, pieces, span, unit, row, phi, D, delta, M, live, gradient, count,
+    lo, hi, slot, layers, local_q, tile, piece_ptr, pieces, span, unit, row, phi, D, delta, M, scale, gradient, Y,
+    list_source, list_coef, count,
 ):  # fmt: skip
     """Add to the gradient a loss told after the step of `slot`: M as it stands, read through that slot's events."""
-    top = layers.shape[0] - 1
+    level, lost = layers.shape[0] - 1, Y.shape[0] - 1
     for b in range(lo, hi):
         for i in range(tile.shape[0]):
             which, column, w, home = tile[i, 0], tile[i, 1], tile[i, 2], tile[i, 5]
-            p_end = piece_ptr[i]
-            for r in range(span[which, top], span[which, top + 1]):
-                u = unit[r]
-                p = p_end
-                if home == top:
-                    while p_end < piece_ptr[i + 1] and pieces[p_end, 0] == u:
-                        p_end += 1
-                error = delta[b, slot, u - layers[top, 1]]
-                if error != 0 and live[b, tile[i, 4] + r - span[which, home]]:
-                    done = add_loss(
-                        gradient, b, slot, u, error, column, w, M, tile[i, 3] + row[r], layers[top, 0], phi, D,
-                        pieces, p, p_end, layers, top, local_q,
-                    )  # fmt: skip
-                    count[top, GRADIENT] += done * w
+            top = span[which, home]
+            read = add_loss(
+                b, slot, delta[b, slot], layers[level, 1], M[b], tile[i, 3], scale[b], tile[i, 4] - top, top,
+                span[which, level], span[which, level + 1], unit, row, layers[level, 0], False, phi, list_source, list_coef[0], Y, lost,
+                False, w,
+            )  # fmt: skip
+            if read > 0:
+                for j in range(w):
+                    gradient[b, column + j] += Y[lost, j]
+            if home == level:
+                add_local_loss(
+                    b, slot, delta, gradient, D, piece_ptr[i], piece_ptr[i + 1], pieces, level, layers, local_q
+                )
+            count[level, GRADIENT] += read * w

@@ -13,27 +13,10 @@ complexity), here for sparse activity, any cell and any stack.
 
 from evsim.jit import jit, jit_fused, jit_fused_inline
 from evsim.opcount import IMMEDIATE, LEAK, PROPAGATE, ROWS, WORDS_READ, WORDS_WRITTEN
+from evsim.vector import combine, combine_2, combine_3, combine_4
 
 UNIT = 32  # lanes are as many as a tuple is long, times this: its length is part of a kernel's type, so loops are fixed
 SQUARE = 16  # columns and lanes that are turned together
-
-
-@jit_fused_inline
-def gather(width, into, r, vectors, now, t, state, coef, e, end):
-    """into[r] += sum over listed edges e..end-1 of coef * vectors[now, state], four in one pass."""
-    while e + 4 <= end:
-        c0, c1, c2, c3 = coef[t, e], coef[t, e + 1], coef[t, e + 2], coef[t, e + 3]
-        s0, s1, s2, s3 = state[t, e], state[t, e + 1], state[t, e + 2], state[t, e + 3]
-        for j in range(width):
-            into[r, j] += (c0 * vectors[now, s0, j] + c1 * vectors[now, s1, j]) + (
-                c2 * vectors[now, s2, j] + c3 * vectors[now, s3, j]
-            )
-        e += 4
-    while e < end:
-        c0, s0 = coef[t, e], state[t, e]
-        for j in range(width):
-            into[r, j] += c0 * vectors[now, s0, j]
-        e += 1
 
 
 @jit_fused_inline
@@ -43,11 +26,9 @@ def hear(width, t, now, lo, hi, source, end, state, coef, hist, eta, waiting):
     e = first
     for a in range(lo, hi):
         u = source[t, a]
-        if not waiting[u]:
-            waiting[u] = True
-            for j in range(width):
-                eta[u, j] = 0
-        gather(width, eta, u, hist, now, t, state, coef, e, end[t, a])
+        kept = 1 if waiting[u] else 0
+        combine(eta, u, eta.dtype.type(kept), hist[now], 0, state[t], coef[t], e, end[t, a], width)
+        waiting[u] = True
         e = end[t, a]
     return e - first
 
@@ -145,26 +126,18 @@ def carry_back(
 
 
 @jit_fused_inline
-def add_up(width, into, r, basis, g, time, factor, c, m):
-    """into[r] = sum over n < m of factor[c, n] * basis[g, time[n]], eight in one pass."""
-    for j in range(width):
-        into[r, j] = 0
-    n = 0
-    while n + 8 <= m:
-        c0, c1, c2, c3 = factor[c, n], factor[c, n + 1], factor[c, n + 2], factor[c, n + 3]
-        c4, c5, c6, c7 = factor[c, n + 4], factor[c, n + 5], factor[c, n + 6], factor[c, n + 7]
-        t0, t1, t2, t3 = time[n], time[n + 1], time[n + 2], time[n + 3]
-        t4, t5, t6, t7 = time[n + 4], time[n + 5], time[n + 6], time[n + 7]
-        for j in range(width):
-            into[r, j] += (
-                (c0 * basis[g, t0, j] + c1 * basis[g, t1, j]) + (c2 * basis[g, t2, j] + c3 * basis[g, t3, j])
-            ) + ((c4 * basis[g, t4, j] + c5 * basis[g, t5, j]) + (c6 * basis[g, t6, j] + c7 * basis[g, t7, j]))
-        n += 8
-    while n < m:
-        c0, t0 = factor[c, n], time[n]
-        for j in range(width):
-            into[r, j] += c0 * basis[g, t0, j]
-        n += 1
+def add_up(width, into, r, basis, time, factor, channels, m):
+    """into[r + g] = sum over n < m of factor[g, n] * basis[time[n]], for each channel g."""
+    zero, g = into.dtype.type(0), 0
+    while channels - g >= 4:
+        combine_4(into, r + g, zero, basis, 0, time, factor[g:], 0, m, width)
+        g += 4
+    if channels - g == 3:
+        combine_3(into, r + g, zero, basis, 0, time, factor[g:], 0, m, width)
+    elif channels - g == 2:
+        combine_2(into, r + g, zero, basis, 0, time, factor[g:], 0, m, width)
+    elif channels - g == 1:
+        combine(into, r + g, zero, basis, 0, time, factor[g], 0, m, width)
 
 
 @jit_fused_inline
@@ -190,12 +163,12 @@ def add_sources(
                 else:
                     factor[0, m] = value[j, n]
                 m += 1
-        for g in range(channels):
-            if single:
-                add_up(width, into, r, basis, 0, when, factor, g, m)
-            else:
-                add_up(width, into, r, basis, fed[level, g], when, factor, 0, m)
-            r += 1
+        if single:
+            add_up(width, into, r, basis[0], when, factor, channels, m)
+        else:
+            for g in range(channels):
+                add_up(width, into, r + g, basis[fed[level, g]], when, factor, 1, m)
+        r += channels
         done += m * channels
     return done
 
@@ -277,9 +250,12 @@ def add_block(
                         for g in range(channels):
                             factor[g, m] = gain[u, t, g] if single else 1
                         m += 1
-                for g in range(channels):
-                    add_up(width, columns, at, basis, 0 if single else g, when, factor, g, m)
-                    at += 1
+                if single:
+                    add_up(width, columns, at, basis[0], when, factor, channels, m)
+                else:
+                    for g in range(channels):
+                        add_up(width, columns, at + g, basis[g], when, factor, 1, m)
+                at += channels
                 immediate += channels * m
                 for q in range(trained):
                     for j in range(width):

@@ -163,7 +163,7 @@ def go_back(
 
 
 @jit
-def read_rows(lo, hi, layers, layer_of, tile, span, unit, row, lam, M, live, gradient, count):
+def read_rows(lo, hi, layers, layer_of, tile, span, unit, row, lam, M, scale, gradient, count):
     """gradient[b] += lam[b] @ M: what the past before a block has to do with the target."""
     levels = layers.shape[0]
     for b in range(lo, hi):
@@ -172,10 +172,11 @@ def read_rows(lo, hi, layers, layer_of, tile, span, unit, row, lam, M, live, gra
             start = span[which, home]
             for r in range(start, span[which, levels]):
                 u = unit[r]
-                if not live[b, tile[i, 4] + r - start]:
+                held = scale[b, tile[i, 4] + r - start]
+                if held == 0:
                     continue
                 for k in range(layers[layer_of[u], 0]):
-                    factor = lam[b, u, k]
+                    factor = lam[b, u, k] * held
                     if factor != 0:
                         at = tile[i, 3] + row[r] + k
                         for j in range(w):

@@ -9,7 +9,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-TILE_BYTES = (2048, 1024, 512, 256, 128)  # of a tile's row: long rows vectorise well and are few
+ROW_BYTES = (4096, 2048, 1024, 512, 256, 128)  # of a tile's row: long rows vectorise well and are few
+TILE_BYTES = 2**19  # of a tile and what it shows, so that both stay in the second cache
+ENOUGH = 512  # bytes of a row that are worth while, however many rows there are
 SMALL = 2**20  # bytes of M below which empty columns do not matter
 LINE = 64  # bytes: rows of M begin with a cache line
 SPARE = 1.25  # how much larger than its entries M may be
@@ -19,7 +21,7 @@ SPARE = 1.25  # how much larger than its entries M may be
 class Tiles:
     """Index arrays that the kernels read.
 
-    Per tile: set, first column, columns, first row in M, first flag in `live`; pieces ptr. Per piece (the columns of
+    Per tile: set, first column, columns, first row in M, first entry in `scale`; pieces ptr. Per piece (the columns of
     one unit inside a tile): unit, first column, ranges of its input and recurrent edges, 1 if the biases and local
     parameters are in it. The units of a set, ascending, stand in `unit`, those of layer l from span[set, l] to
     span[set, l + 1]; `row` is the first row of each in a tile (one row per state); position[set, unit] is a unit's
@@ -43,7 +45,11 @@ class Tiles:
 def fit_tiles(net, set_of_unit, sets):
     """Tiles as wide as speed wants them, narrower where masks of many small parts would leave most of a tile empty."""
     found = []
-    for size in TILE_BYTES:
+    states = np.repeat([len(c.states) for c in net.stack], [c.units for c in net.stack])
+    rows = max(int(states[s].sum()) for s in sets)
+    for size in ROW_BYTES:
+        if size > ENOUGH and size * rows > TILE_BYTES:
+            continue
         found.append(build_tiles(net, set_of_unit, sets, size // net.dtype.itemsize))
         held = found[-1].rows * found[-1].width
         if held * net.dtype.itemsize <= SMALL or held <= SPARE * found[-1].entries:

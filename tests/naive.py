@@ -200,7 +200,8 @@ class Counter:
     """The work that exact sparse RTRL has to do, by plain loops over rows and edges.
 
     tiles: list of (columns, units that own them): rows are counted once for each. A row that nothing has reached is not
-    touched; a memory-less unit with phi = 0 has no row, and forgets the one that it had.
+    touched; a memory-less unit has a row where phi != 0, and forgets the one that it had. A row of a unit of one state
+    at which nothing arrives is not touched either: its leak is kept in a factor.
     """
 
     NAMES = ("forward", "propagate", "leak", "immediate", "gradient", "rows", "words_read", "words_written", "events",
@@ -268,18 +269,18 @@ class Counter:
                 edges = sum(first + j in before for j in np.flatnonzero(mask_rec[i]))
                 if k:
                     edges += sum(self.first[k - 1] + j in shown for j in np.flatnonzero(mask_in[i]))
-                leak = 0
-                if u in alive:
-                    leak = 1 if K == 1 else int((step.A[i, :K, :K] != 0).sum())
-                elif edges or u in owners:
+                leak = int((step.A[i, :K, :K] != 0).sum()) if u in alive else 0
+                if K == 1 and not leak:
+                    alive.discard(u)
+                if edges or u in owners or not cell.memory or (K > 1 and u in alive):
                     alive.add(u)
-                else:
+                    total["rows"] += K
+                    total["leak"] += leak * columns
+                    total["propagate"] += K * edges * columns
+                    total["words_read"] += (leak + K * edges) * columns
+                    total["words_written"] += K * columns
+                elif u not in alive:
                     continue
-                total["rows"] += K
-                total["leak"] += leak * columns
-                total["propagate"] += K * edges * columns
-                total["words_read"] += (leak + K * edges) * columns
-                total["words_written"] += K * columns
                 if moves[k][i]:
                     shown.add(u)
                     if k == len(self.net.stack) - 1 and sent[i] != 0:

@@ -117,18 +117,18 @@ class RTRL(Carrier):
             self._spaces[worker][3], count,
         )  # fmt: skip
         read_rows(
-            lo, hi, *self._graph[:2], tiles.tile, tiles.span, tiles.unit, tiles.row, back.lam, self._M, self._live,
+            lo, hi, *self._graph[:2], tiles.tile, tiles.span, tiles.unit, tiles.row, back.lam, self._M, self._scale,
             self._gradient, count,
         )  # fmt: skip
 
     def _close(self, lo, hi, steps, worker):
         block, count = self._spaces[worker][4], self._counts[worker]
         for b in range(lo, hi):
-            rows, product, stepping = block.read(b, steps, self._weights, self._forward, self._live)
+            rows, product, stepping = block.read(b, steps, self._weights, self._forward, self._scale)
             if stepping <= self.prices[0] * rows + self.prices[1] * product:
                 self._step_through(b, b + 1, 0, steps, worker, self._weights)
             else:
-                block.advance(b, steps, self._forward, self._M, self._live, count)
+                block.advance(b, steps, self._forward, self._M, self._scale, count)
 
 
 def _fitting(block, net, streams, threads, limit):

@@ -1,0 +1,70 @@
+"""Links: the edges along which influence flows in a few steps, with what each carries, listed by target.
+
+They are the same for every column of the influence matrix, so they are found once for all tiles.
+"""
+
+from evsim.jit import jit, jit_inline
+
+
+@jit
+def gain_of(phi, b, t, u, states):
+    """0 if unit u is silent to derivatives at slot t, else the factor between its kept row and Y."""
+    if states == 1:
+        return phi[b, t, u, 0]
+    for k in range(states):
+        if phi[b, t, u, k] != 0:
+            return phi.dtype.type(1)
+    return phi.dtype.type(0)
+
+
+@jit_inline
+def weigh(b, t, s, u, e, factor, states, channels, fed, level, at, theta, B, coef):
+    """coef[k, t, e] = factor * sum over the fed channels g of B[k, g] * weight[g]; B of slot s."""
+    for k in range(states):
+        total = 0 * factor
+        for g in range(channels):
+            total += B[b, s, u, k, fed[level, g]] * theta[at + g]
+        coef[k, t, e] = total * factor
+
+
+@jit
+def link(
+    b, start, steps, layers, layer_of, rec_ptr, rec_source, rec_at, rec_fed, in_ptr, in_source, in_at, in_fed, theta,
+    A, B, phi, gain, leak, ptr, mid, source, coef,
+):  # fmt: skip
+    """List the edges along which influence flows in slots start + t, t = 1..steps, with a coefficient per target state.
+
+    gain[t, u]: as gain_of, t = 0 included. leak[t, u]: A of units of one state. coef[k, t, e] = gain(source) * sum over channels g of B[k, g] * weight[g].
+    ptr[t, u]..mid[t, u]: recurrent edges of unit u whose source spoke a step ago; mid[t, u]..ptr[t, u + 1]: edges from
+    the layer below, of the same step. Targets that need no row have no edges.
+    """
+    units = layer_of.shape[0]
+    for t in range(steps + 1):
+        for u in range(units):
+            gain[t, u] = gain_of(phi, b, start + t, u, layers[layer_of[u], 0])
+    for t in range(1, steps + 1):
+        e = 0
+        for u in range(units):
+            ptr[t, u] = e
+            level = layer_of[u]
+            states = layers[level, 0]
+            wanted = layers[level, 2] != 0 or gain[t, u] != 0
+            leak[t, u] = A[b, start + t, u, 0, 0]
+            if wanted:
+                for r in range(rec_ptr[u], rec_ptr[u + 1]):
+                    factor = gain[t - 1, rec_source[r]]
+                    if factor != 0:
+                        source[t, e] = rec_source[r]
+                        fed = layers[level, 4]
+                        weigh(b, t, start + t, u, e, factor, states, fed, rec_fed, level, rec_at[r], theta, B, coef)
+                        e += 1
+            mid[t, u] = e
+            if wanted and level > 0:
+                for r in range(in_ptr[u], in_ptr[u + 1]):
+                    factor = gain[t, in_source[r]]
+                    if factor != 0:
+                        source[t, e] = in_source[r]
+                        fed = layers[level, 3]
+                        weigh(b, t, start + t, u, e, factor, states, fed, in_fed, level, in_at[r], theta, B, coef)
+                        e += 1
+        ptr[t, units] = e
