@@ -100,7 +100,10 @@ class Work:
         use = np.ones(len(self.target), bool) if recurrent else ~self.recurrent
         shared = self._shared(sets, use, columns)
         flow = float((self.flows[use] * shared).sum())
-        leak = float((columns * self.leaks).sum())
+        # a row of one state leaks by a factor alone, until something arrives
+        silent = np.log1p(-np.minimum(self.moves[self.source[use]] * shared / columns[self.target[use]], 1 - 1e-9))
+        idle = np.where(self.states == 1, np.exp(np.bincount(self.target[use], silent, len(columns))), 0.0)
+        leak = float(((columns - idle * (columns - self.net.layout.width)) * self.leaks).sum())
         own = float((self.states * self.wanted * (self.heard + self.own)).sum())
         return flow + leak + own + float((self.states * self.moves * columns)[self.top].sum()) + 2 * self.read_out
 

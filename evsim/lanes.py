@@ -17,6 +17,7 @@ from evsim.vector import combine, combine_2, combine_3, combine_4
 
 UNIT = 32  # lanes are as many as a tuple is long, times this: its length is part of a kernel's type, so loops are fixed
 SQUARE = 16  # columns and lanes that are turned together
+SCAN = 8  # steps after which it is seen whether anything is left
 
 
 @jit_fused_inline
@@ -48,6 +49,21 @@ def take(width, b, t, now, u, states, trained, local_q, level, s, phi, D, eta, h
                 direct[u, q, j] += factor * eta[u, j]
 
 
+@jit
+def is_nothing(width, vectors, eta, waiting):
+    """Are all vectors 0, and eta of those that wait."""
+    for s in range(vectors.shape[0]):
+        for j in range(width):
+            if vectors[s, j] != 0:
+                return False
+    for u in range(waiting.shape[0]):
+        if waiting[u]:
+            for j in range(width):
+                if eta[u, j] != 0:
+                    return False
+    return True
+
+
 @jit_fused
 def carry_back(
     lanes, b, steps, rows, row_state, top, layers, first_state, local_q, rec_source, rec_end, rec_begin, rec_state,
@@ -56,7 +72,7 @@ def carry_back(
     """Fill hist for one group of `rows` end states row_state, all of layers up to `top`; direct (units, L, lanes).
 
     hist may have fewer slots than the block: slot t then stands at t modulo their number, and only the last are left.
-    tiny: the smallest normal number; what has become smaller is 0, for the processor is slow with it.
+    tiny: what has become smaller is 0; where nothing else is left, so is the rest of the way.
     """
     units, depth, width = first_state.shape[0], hist.shape[0], UNIT * len(lanes)
     for s in range(hist.shape[1]):
@@ -115,6 +131,12 @@ def carry_back(
                                 v = hist[before, s + c, j] + factor * hist[now, s + k, j]
                                 hist[before, s + c, j] = v if abs(v) >= tiny else 0 * v
             count[level, LEAK] += leak * rows
+        if t % SCAN == 1 and is_nothing(width, hist[before], eta, waiting):
+            for u in range(units):
+                waiting[u] = False
+            for s in range(max(0, t - depth), t - 1):
+                hist[s % depth] = 0
+            break
     for level in range(top, -1, -1):
         last = layers[level + 1, 1] if level + 1 < layers.shape[0] else units
         for u in range(layers[level, 1], last):

@@ -61,7 +61,7 @@ TAMPERED = {
     "stored": np.zeros((2, 6, 3), "U3"),
     "y": np.full((2, 6), np.nan, np.float32),
     "M": np.zeros((2, 0, 256), np.float32),
-    "live": np.zeros(3, bool),
+    "scale": np.zeros(3, np.float32),
 }
 
 

@@ -23,6 +23,7 @@ from oracle import (
 )
 
 import evsim
+import evsim.tiles
 from evsim.opcount import NAMES, PARTS, dense_rtrl_macs, new_count, totals
 
 STACKS = SINGLE + PAIRS
@@ -79,8 +80,9 @@ def test_counters_are_those_of_plain_loops(stack, masks):
 
 
 @pytest.mark.parametrize("stack", STACKS, ids="-".join)
-def test_counters_with_many_tiles(stack):
+def test_counters_with_many_tiles(stack, monkeypatch):
     """Units whose columns fill more than one tile, under each pseudo-derivative."""
+    monkeypatch.setattr(evsim.tiles, "ROW_BYTES", (1024,))
     for surrogate in SURROGATES.values():
         net = network(stack, units=(24, 20), n_in=30, density=0.4, **surrogate)
         learner, _ = assert_same_counts(net, sequence(net, 12))
@@ -167,7 +169,10 @@ def test_a_silent_network_costs_as_much_per_unit_whatever_its_size(kind):
 @pytest.mark.parametrize(("density", "seed"), [(0.2, 0), (0.5, 1), (1.0, 2)])
 @pytest.mark.parametrize("kind", KINDS)
 def test_closed_forms(kind, density, seed):
-    """Per step, once M has filled: w phi n^2 P, and n P for the leak; without memory w phi_t phi_{t-1} n^2 P."""
+    """Per step, once M has filled: w phi n^2 P, and P for the leak of each row at which something arrives.
+
+    Without memory w phi_t phi_{t-1} n^2 P.
+    """
     n, warm, steps = 64, 100, 60
     net = network((kind,), units=(n,), density=density, seed=seed)
     learner, (cell,) = evsim.RTRL(net), net.layers
@@ -176,14 +181,20 @@ def test_closed_forms(kind, density, seed):
     before = learner.ops
     learner.run(x[warm:])
     done = {name: (learner.ops[name] - before[name]) / steps for name in ("propagate", "leak", "phi")}
-    phi = np.array([step.phi.any(1).mean() for (step,) in record(net, x)[1]])[warm - 1 :]
+    found = [step for (step,) in record(net, x)[1]][warm - 1 :]
+    phi = np.array([step.phi.any(1).mean() for step in found])
     assert done["phi"] == pytest.approx(n * phi[1:].mean())
     assert 0.03 < phi.mean() < 0.95
     w, P = net.masks()["layers.0.weight_rec"][0].mean(), net.layout.unit_columns
     if cell.memory:
         assert done["propagate"] == pytest.approx(K * w * phi[:-1].mean() * n * n * P, rel=0.1)
         if K == 1:
-            assert done["leak"] == pytest.approx(n * P, rel=0.1)
+            own = [sum(columns for columns, owners in tiles_of(learner) if i in owners) for i in range(n)]
+            leaks, mask = 0, net.masks()["layers.0.weight_rec"][0]
+            for before, step in zip(found, found[1:]):
+                arrives = (mask & before.phi.any(1)).any(1)
+                leaks += (step.A[:, 0, 0] != 0) @ np.where(arrives, P, own)
+            assert 0 < done["leak"] == pytest.approx(leaks / steps, rel=0.1)
     else:
         assert done["propagate"] == pytest.approx(w * (phi[1:] * phi[:-1]).mean() * n * n * P, rel=0.1)
         assert done["leak"] == 0

@@ -36,7 +36,10 @@ def busy(stack, units=48):
 
 @pytest.mark.parametrize("stack", KINDS_OF_STACK, ids="-".join)
 def test_expected_work_is_about_what_is_counted(stack):
-    """With the rates that were seen; units do not speak independently, so it is not exactly that."""
+    """With the rates that were seen; units do not speak independently, so it is not exactly that.
+
+    A reset to zero empties a unit's rows, which costs nothing until something arrives: there it is less.
+    """
     net, x, targets = busy(stack)
     for name in STREAMED:
         learner = MAKERS[name](net)
@@ -47,6 +50,9 @@ def test_expected_work_is_about_what_is_counted(stack):
         rates = ops["events"] / unit_steps, ops["phi"] / unit_steps, float((x != 0).mean())
         assert rates[1] > 0.02
         expected, counted = learner.cost(*rates)["total"], ops["multiply_adds"] / ops["steps"]
+        if (stack, name) == (("lif-zero",), "snap"):
+            assert 0.5 * expected < counted < expected
+            continue
         assert expected == pytest.approx(counted, rel=0.35 if name in ("rtrl", "snap") else 0.5), name
         if len(stack) == 1 and name == "rtrl":
             assert expected == pytest.approx(counted, rel=0.2)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import evsim
-from evsim.tiles import SMALL, TILE_BYTES, build_tiles
+from evsim.tiles import SMALL, ROW_BYTES, build_tiles
 
 UNITS = 240
 
@@ -41,7 +41,7 @@ def test_rows_are_no_longer_than_the_longest_tile(mask):
 
 def test_width_only_cuts_the_columns_differently():
     net = evsim.Network(5, [evsim.EGRU(20, density=0.2), evsim.EvRNN(9)], evsim.Readout(2), dtype="float64")
-    for size in TILE_BYTES:
+    for size in ROW_BYTES:
         tiles = build_tiles(net, net.layout.set_of_unit, net.layout.sets, size // 8)
         assert tiles.tile[:, 2].sum() == net.layout.unit_columns
         assert tiles.tile[:, 2].max() <= tiles.width
