@@ -354,7 +354,7 @@ class Learner:
     def _work(self, lo, hi, start, steps, worker):
         space, count = self._spaces[worker], self._counts[worker]
         self._forward.advance(lo, hi, start, steps, space[0], count)
-        tell(lo, hi, start, steps, *self._telling, space[1], self._loss, count[-1])
+        tell(lo, hi, start, steps, *self._telling, space[1], space[0][1], self._loss, count[-1])
         self._learn(lo, hi, start, steps, worker)
         self._stepped = True
 
