@@ -21,6 +21,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from evsim.calls import bind
 from evsim.drive import carry_over
 from evsim.layout import INDEX
 from evsim.memory import zeros
@@ -71,8 +72,8 @@ class Forward:
     def workspace(self):
         """Scratch for one thread: of each layer its pre-activations, and a list of who speaks."""
         longest = max(self.net.n_in, *(cell.units for cell in self.net.stack))
-        drives = [zeros((len(cell.channels), cell.units), self.net.dtype) for cell in self.net.stack]
-        return drives, zeros(longest, INDEX)
+        pre = [zeros((len(cell.channels), cell.units), self.net.dtype) for cell in self.net.stack]
+        return pre, zeros(longest, INDEX)
 
     def grow(self, slots):
         """Make room for more Steps; those that are there stay."""
@@ -92,11 +93,19 @@ class Forward:
         """Make what streams lo..hi-1 showed in slot `last` the past of slot 1."""
         carry_over(lo, hi, last, self.y, self.phi, self.D)
 
+    def calls(self, workspace, count):
+        """The layers' kernels, bottom-up, as functions of lo, hi, start and steps (`evsim.calls`)."""
+        pre, active = workspace
+        return [
+            bind(kernel, (*arguments, pre[level], active, count[level]))
+            for level, (kernel, arguments) in enumerate(self._plans)
+        ]
+
     def advance(self, lo, hi, start, steps, workspace, count):
         """Run slots start + 1..start + steps of streams lo..hi-1, whose inputs stand in x; fills the Steps."""
-        drives, active = workspace
+        pre, active = workspace
         for level, (kernel, arguments) in enumerate(self._plans):
-            kernel(lo, hi, start, steps, self._learn, *arguments, drives[level], active, count[level])
+            kernel(lo, hi, start, steps, *arguments, pre[level], active, count[level])
 
     def read_out(self, lo, hi, start, steps, workspace, count):
         """Fill out from the events of those slots."""
@@ -151,8 +160,9 @@ class Forward:
         if self._learn < 2:
             in_at, rec_at, bias_at, local_at = pack(self.net).at[level]
         return cell.kernel, (
-            place.first, self.x if level == 0 else self.y, x_first, in_ptr, in_target, in_at, rec_ptr, rec_target,
-            rec_at, bias_at, local_at, np.array(cell.in_channels, np.int64), np.array(cell.rec_channels, np.int64),
+            self._learn, place.first, self.x if level == 0 else self.y, x_first,
+            in_ptr, in_target, in_at, rec_ptr, rec_target, rec_at, bias_at, local_at,
+            np.array(cell.in_channels, np.int64), np.array(cell.rec_channels, np.int64),
             np.array(self._settings(cell), self.net.dtype), self._theta,
             self.y, self.A, self.B, self.C, self.phi, self.D, self.stored,
         )  # fmt: skip
