@@ -21,8 +21,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from evsim.calls import bind
 from evsim.drive import carry_over
+from evsim.jit import bind
 from evsim.layout import INDEX
 from evsim.memory import zeros
 from evsim.opcount import new_count
@@ -94,7 +94,7 @@ class Forward:
         carry_over(lo, hi, last, self.y, self.phi, self.D)
 
     def calls(self, workspace, count):
-        """The layers' kernels, bottom-up, as functions of lo, hi, start and steps (`evsim.calls`)."""
+        """The layers' kernels, bottom-up, as functions of lo, hi, start and steps (`evsim.jit.bind`)."""
         pre, active = workspace
         return [
             bind(kernel, (*arguments, pre[level], active, count[level]))

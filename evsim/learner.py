@@ -12,10 +12,10 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from evsim.calls import bind
 from evsim.check import as_floats, check_choice, check_count, own_floats
 from evsim.cost import Rates, Work
 from evsim.forward import STEP, Forward
+from evsim.jit import bind
 from evsim.loss import KINDS, send_down, tell
 from evsim.memory import count_bytes, zeros
 from evsim.network import check_network

@@ -50,7 +50,7 @@ def test_all_kernels_are_compiled_that_way():
     assert [name for name, kernel in found.items() if kernel.targetoptions.get("_nrt") is not False] == []
 
 
-def growth(step, calls=2000):
+def growth(step, calls=1000):
     """Bytes that Python and numpy hold more after so many calls than before them, once all has been called."""
     for _ in range(50):
         step()
