@@ -61,4 +61,5 @@ def _join(edges, firsts, idle=0):
     sizes = np.cumsum([0, *(one[-1] for one, _, _ in edges)])
     ptr = [[0], *(one[1:] + size for (one, _, _), size in zip(edges, sizes, strict=False)), [sizes[-1]] * idle]
     target = [t + first for (_, t, _), first in zip(edges, firsts, strict=True)]
-    return np.concatenate(ptr).astype(np.int64), np.concatenate(target), np.concatenate([at for _, _, at in edges])
+    at = [at for _, _, at in edges]
+    return tuple(np.concatenate(parts).astype(np.int64) for parts in (ptr, target, at))

@@ -130,6 +130,15 @@ def as_floats(name, value, shape, dtype):
     return array
 
 
+def own_floats(name, value, shape, dtype):
+    """as_floats, with a short path for what needs no change; the array may then be the caller's."""
+    if type(value) is np.ndarray and value.dtype == dtype and value.shape == shape:
+        if len(shape) > 1 or not isfinite(value.dot(value)):
+            check_finite(name, value)
+        return value
+    return as_floats(name, value, shape, dtype)
+
+
 def check_finite(name, array):
     """Raise ValueError, with the first place, if `array` holds NaN or infinity."""
     if isfinite(np.vdot(array, array)) or np.isfinite(array).all():  # the product is quick, but may overflow

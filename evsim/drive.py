@@ -1,45 +1,65 @@
 """Pre-activations by events: only sources that are not zero are visited, each through its own targets."""
 
+import numpy as np
+
 from evsim.jit import jit
 
 
 @jit
-def drive(a, channels, z, ptr, target, at, theta):
-    """Add W @ z to the pre-activations a (n, G); returns the multiply-adds done.
+def speakers(z, active):
+    """List the j with z[j] != 0 in `active`; returns how many. Without a branch: which they are, nobody can predict."""
+    found = 0
+    for j in range(z.shape[0]):
+        active[found] = j
+        found += z[j] != 0
+    return found
 
-    Source j reaches the units target[ptr[j]:ptr[j + 1]]; the weights of one edge e, one per fed channel, stand in theta
-    from at[e] on.
+
+@jit
+def drive(a, channels, z, ptr, target, at, theta, active):
+    """Add W @ z to the pre-activations a (G, n); returns the multiply-adds done.
+
+    Source j reaches the units target[ptr[j]:ptr[j + 1]]; the weights of edge e, one per fed channel, stand in theta
+    from at[e] on; or, if `at` has a single entry, those of all edges for the first channel from at[0] on, then the
+    next's. active: scratch, as long as z.
     """
     done = 0
-    width = channels.shape[0]
-    for j in range(z.shape[0]):
-        v = z[j]
-        if v != 0:
-            for e in range(ptr[j], ptr[j + 1]):
-                i = target[e]
-                p = at[e]
-                for g in range(width):
-                    a[i, channels[g]] += theta[p + g] * v
-            done += width * (ptr[j + 1] - ptr[j])
+    width, edges = channels.shape[0], target.shape[0]
+    packed = at.shape[0] == 1
+    for k in range(speakers(z, active)):
+        j = active[k]
+        v, begin, end = z[j], ptr[j], ptr[j + 1]
+        for g in range(width):
+            to = a[channels[g]]
+            if packed:
+                weight = theta[at[0] + g * edges :]
+                for e in range(begin, end):
+                    to[target[e]] += weight[e] * v
+            else:
+                weight = theta[g:]
+                for e in range(begin, end):
+                    to[target[e]] += weight[at[e]] * v
+        done += width * (np.int64(end) - np.int64(begin))
     return done
 
 
 @jit
 def listen(
     b, t, first, x, x_first, in_ptr, in_target, in_at, rec_ptr, rec_target, rec_at, bias_at, in_channels, rec_channels,
-    theta, y, a,
+    theta, y, a, active,
 ):  # fmt: skip
-    """Pre-activations a (n, G) of one layer at slot t: biases, inputs and recurrence; returns the multiply-adds done.
+    """Pre-activations a (G, n) of one layer at slot t: biases, inputs and recurrence; returns the multiply-adds done.
 
     Arguments as in `evsim.forward`; the biases of unit i stand in theta from bias_at[i] on, one per channel.
     """
-    n, channels = a.shape
-    for i in range(n):
-        for g in range(channels):
-            a[i, g] = theta[bias_at[i] + g]
+    channels, n = a.shape
+    for g in range(channels):
+        to, bias = a[g], theta[g:]
+        for i in range(n):
+            to[i] = bias[bias_at[i]]
     heard = x[b, t, x_first : x_first + in_ptr.shape[0] - 1]
-    done = drive(a, in_channels, heard, in_ptr, in_target, in_at, theta)
-    return done + drive(a, rec_channels, y[b, t - 1, first : first + n], rec_ptr, rec_target, rec_at, theta)
+    done = drive(a, in_channels, heard, in_ptr, in_target, in_at, theta, active)
+    return done + drive(a, rec_channels, y[b, t - 1, first : first + n], rec_ptr, rec_target, rec_at, theta, active)
 
 
 @jit

@@ -61,7 +61,7 @@ def rates(net, count):
 def _batches(net, data, count):
     """Yield (places, out (batch, T, n_out)) for batches of sequences of equal length."""
     longest = int(data.lengths.max())
-    forward = Forward(net, min(BATCH, len(data)), min(64, longest))
+    forward = Forward(net, min(BATCH, len(data)), min(64, longest), learn=1)
     workspace = forward.workspace()
     for length in np.unique(data.lengths):
         places = np.flatnonzero(data.lengths == length)

@@ -4,6 +4,8 @@ All layers' units share one numbering, bottom layer first. Buffers have axes (st
 hold Steps, slot 0 what the units showed before them. A cell's kernel is called, with arrays and numbers only, as
 
     kernel(lo, hi, start, steps,              streams lo..hi-1, slots start + 1..start + steps
+           learn,                             0: events are all that is wanted, and A, B, C, phi and D have no room;
+                                              1: these events, and counted how many phi are not 0; 2: the Step
            first,                             the layer's first unit
            x, x_first,                        what the layer hears: x[b, t, x_first + j]
            in_ptr, in_target, in_at,          input edges by source, and where their weights stand in theta
@@ -11,7 +13,8 @@ hold Steps, slot 0 what the units showed before them. A cell's kernel is called,
            bias_at, local_at,                 where biases (n) and local parameters (n, L) stand in theta
            in_channels, rec_channels, settings, theta,
            y, A, B, C, phi, D, stored,        what it writes: events, the Step, and what it stores for itself
-           a, count)                          scratch (n, G) for pre-activations; the layer's row of counts
+           a, active, count)                  scratch (G, n) for pre-activations, and for a list of units or inputs;
+                                              the layer's row of counts
 """
 
 from dataclasses import replace
@@ -19,8 +22,11 @@ from dataclasses import replace
 import numpy as np
 
 from evsim.drive import carry_over
+from evsim.jit import bind
+from evsim.layout import INDEX
 from evsim.memory import zeros
 from evsim.opcount import new_count
+from evsim.packed import pack
 from evsim.readout import read_out
 
 STEP = ("y", "A", "B", "C", "phi", "D")  # what a Step is made of, beside the inputs
@@ -29,11 +35,12 @@ STEP = ("y", "A", "B", "C", "phi", "D")  # what a Step is made of, beside the in
 class Forward:
     """State of `streams` independent sequences through one network, and room for `slots` of their Steps.
 
-    detach: resets without the event's derivative, as if every layer had detach_reset.
+    detach: resets without the event's derivative, as if every layer had detach_reset. learn: below 2 for inference,
+    with the parameters as they are now: events and outputs are the same bit for bit, and Steps have no room.
     """
 
-    def __init__(self, net, streams, slots, detach=False):
-        self.net, self._detach = net, detach
+    def __init__(self, net, streams, slots, detach=False, learn=2):
+        self.net, self._detach, self._learn = net, detach, learn
         layout, cells, dtype = net.layout, net.stack, net.dtype
         units = layout.units
         k = max(len(c.states) for c in cells)
@@ -43,6 +50,10 @@ class Forward:
             "x": (net.n_in,), "y": (units,), "A": (units, k, k), "B": (units, k, g), "C": (units, k, q),
             "phi": (units, k), "D": (units, q), "out": (net.n_out,),
         }  # fmt: skip
+        self._theta, self._top = net.theta, (*layout.top, False)
+        if learn < 2:
+            self._tails |= {name: (0,) * len(self._tails[name]) for name in STEP[1:]}
+            self._theta, self._top = net.theta[pack(net).places], pack(net).top
         self.arrays = {name: zeros((streams, slots + 1, *tail), dtype) for name, tail in self._tails.items()}
         self.stored = zeros((streams, units, max(1, max(c.stored for c in cells))), dtype)
         self._spread()
@@ -55,12 +66,14 @@ class Forward:
     @property
     def structure(self):
         """The index arrays that kernels read."""
-        shared = {id(a) for a in (*self.arrays.values(), self.stored, self.net.theta)}
+        shared = {id(a) for a in (*self.arrays.values(), self.stored, self._theta)}
         return [a for _, given in self._plans for a in given if isinstance(a, np.ndarray) and id(a) not in shared]
 
     def workspace(self):
-        """Scratch for one thread: one pre-activation array per layer."""
-        return [zeros((cell.units, len(cell.channels)), self.net.dtype) for cell in self.net.stack]
+        """Scratch for one thread: of each layer its pre-activations, and a list of who speaks."""
+        longest = max(self.net.n_in, *(cell.units for cell in self.net.stack))
+        pre = [zeros((len(cell.channels), cell.units), self.net.dtype) for cell in self.net.stack]
+        return pre, zeros(longest, INDEX)
 
     def grow(self, slots):
         """Make room for more Steps; those that are there stay."""
@@ -80,14 +93,23 @@ class Forward:
         """Make what streams lo..hi-1 showed in slot `last` the past of slot 1."""
         carry_over(lo, hi, last, self.y, self.phi, self.D)
 
+    def calls(self, workspace, count):
+        """The layers' kernels, bottom-up, as functions of lo, hi, start and steps (`evsim.jit.bind`)."""
+        pre, active = workspace
+        return [
+            bind(kernel, (*arguments, pre[level], active, count[level]))
+            for level, (kernel, arguments) in enumerate(self._plans)
+        ]
+
     def advance(self, lo, hi, start, steps, workspace, count):
         """Run slots start + 1..start + steps of streams lo..hi-1, whose inputs stand in x; fills the Steps."""
+        pre, active = workspace
         for level, (kernel, arguments) in enumerate(self._plans):
-            kernel(lo, hi, start, steps, *arguments, workspace[level], count[level])
+            kernel(lo, hi, start, steps, *arguments, pre[level], active, count[level])
 
-    def read_out(self, lo, hi, start, steps, count):
+    def read_out(self, lo, hi, start, steps, workspace, count):
         """Fill out from the events of those slots."""
-        read_out(lo, hi, start, steps, *self.net.layout.top, self.net.theta, self.y, self.out, count[-1])
+        read_out(lo, hi, start, steps, *self._top, self._theta, self.y, self.out, workspace[1], count[-1])
 
     def infer(self, x, workspace, count):
         """Run sequences x (N, T, n_in), as many as there are streams or fewer, from zero.
@@ -102,7 +124,7 @@ class Forward:
                 self.carry_over(0, n, self.slots)
             self.x[:n, 1 : h + 1] = x[:, t : t + h]
             self.advance(0, n, 0, h, workspace, count)
-            self.read_out(0, n, 0, h, count)
+            self.read_out(0, n, 0, h, workspace, count)
             yield self.out[:n, 1 : h + 1], self.y[:n, 1 : h + 1]
 
     def sequences(self, x, record_events=False):
@@ -132,11 +154,16 @@ class Forward:
         cell, place = self.net.stack[level], self.net.layout.layers[level]
         below = self.net.n_in if level == 0 else self.net.stack[level - 1].units
         x_first = 0 if level == 0 else self.net.layout.layers[level - 1].first
+        in_ptr, in_target, in_at = place.inp.by_source(below)
+        rec_ptr, rec_target, rec_at = place.rec.by_source(cell.units)
+        bias_at, local_at = place.bias_at.astype(INDEX), place.local_at.astype(INDEX)
+        if self._learn < 2:
+            in_at, rec_at, bias_at, local_at = pack(self.net).at[level]
         return cell.kernel, (
-            place.first, self.x if level == 0 else self.y, x_first,
-            *place.inp.by_source(below), *place.rec.by_source(cell.units), place.bias_at, place.local_at,
+            self._learn, place.first, self.x if level == 0 else self.y, x_first,
+            in_ptr, in_target, in_at, rec_ptr, rec_target, rec_at, bias_at, local_at,
             np.array(cell.in_channels, np.int64), np.array(cell.rec_channels, np.int64),
-            np.array(self._settings(cell), self.net.dtype), self.net.theta,
+            np.array(self._settings(cell), self.net.dtype), self._theta,
             self.y, self.A, self.B, self.C, self.phi, self.D, self.stored,
         )  # fmt: skip
 

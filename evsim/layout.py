@@ -11,10 +11,13 @@ Local parameters that are not trained stand behind everything that is.
 """
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
 from evsim.structure import reachable
+
+INDEX = np.uint32  # of what the forward pass looks up: an index without a sign needs no test for being negative
 
 
 @dataclass
@@ -24,13 +27,16 @@ class Edges:
     ptr: np.ndarray
     source: np.ndarray
     at: np.ndarray
+    sorted: tuple[np.ndarray, np.ndarray, np.ndarray] | None = None  # the same by source, once somebody has asked
 
     def by_source(self, sources):
-        """(ptr, target, at) with the edges of each of that many sources together, targets ascending."""
-        order = np.argsort(self.source, kind="stable")
-        target = np.repeat(np.arange(len(self.ptr) - 1), np.diff(self.ptr))[order]
-        ptr = np.concatenate([[0], np.cumsum(np.bincount(self.source, minlength=sources))])
-        return ptr.astype(np.int64), target.astype(np.int64), self.at[order]
+        """(ptr, target, at) with the edges of each of that many sources together, targets ascending; made once."""
+        if self.sorted is None:
+            order = np.argsort(self.source, kind="stable")
+            target = np.repeat(np.arange(len(self.ptr) - 1), np.diff(self.ptr))[order]
+            ptr = np.concatenate([[0], np.cumsum(np.bincount(self.source, minlength=sources))])
+            self.sorted = ptr.astype(INDEX), target.astype(INDEX), self.at[order].astype(INDEX)
+        return self.sorted
 
 
 @dataclass
@@ -65,6 +71,7 @@ class Layout:
     trained: int = 0  # unit_columns and the readout's parameters
     size: int = 0
     top: tuple[int, int, int] = (0, 0, 0)  # what is read out: first unit, units, weights in theta (-1: `read_out`)
+    packed: Any = None  # what `evsim.packed` makes of it
 
     @property
     def units(self):

@@ -12,9 +12,10 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from evsim.check import as_floats, check_choice, check_count, check_finite
+from evsim.check import as_floats, check_choice, check_count, own_floats
 from evsim.cost import Rates, Work
 from evsim.forward import STEP, Forward
+from evsim.jit import bind
 from evsim.loss import KINDS, send_down, tell
 from evsim.memory import count_bytes, zeros
 from evsim.network import check_network
@@ -86,8 +87,10 @@ class Learner:
         target: a class for cross entropy, (n_out,) numbers otherwise; None: no loss at this step.
         """
         single, n = self.streams == 1, self.streams
-        x = self._floats("x_t", x_t, (self.net.n_in,) if single else (n, self.net.n_in))
-        wanted = None if target is None else self._one_target(target, single)
+        net, lead = self.net, () if single else (n,)
+        x, wanted = own_floats("x_t", x_t, (*lead, net.n_in), net.dtype), None
+        if target is not None:
+            wanted = one_target(target, self.loss_kind, lead, net.n_out, net.dtype)
         self._follow(1)
         self._open = self._make_room(0, n, self._open, 0)
         which, slot = 0 if single else slice(n), self._open + 1
@@ -299,8 +302,8 @@ class Learner:
         return (array.shape,)
 
     def __getstate__(self):
-        """For copies and pickles: threads are made anew."""
-        return {**vars(self), "_pool": None}
+        """For copies and pickles: threads and bound kernels are made anew."""
+        return {**vars(self), "_pool": None, "_calls": {}}
 
     def config(self):
         """The learner's options as plain numbers and strings."""
@@ -327,6 +330,14 @@ class Learner:
             KINDS[self.loss_kind], self._labels, self._values, self._told, *self.net.layout.top, self.net.theta,
             self._back, f.y, f.phi, f.out, self._delta, self._gradient,
         )  # fmt: skip
+        self._calls = {}  # worker -> what `_prepare` makes
+
+    def _prepare(self, worker):
+        """The kernels of the forward pass and of the loss, with one thread's scratch, ready to be called."""
+        (pre, active), d_out, count = *self._spaces[worker][:2], self._counts[worker]
+        told = *self._telling, d_out, active, self._loss, count[-1]
+        self._calls[worker] = [*self._forward.calls((pre, active), count), bind(tell, told)]
+        return self._calls[worker]
 
     def _follow(self, steps):
         """Before steps: heed that weights have changed, and see that there is room."""
@@ -352,9 +363,8 @@ class Learner:
         self._forward.carry_over(lo, hi, at)
 
     def _work(self, lo, hi, start, steps, worker):
-        space, count = self._spaces[worker], self._counts[worker]
-        self._forward.advance(lo, hi, start, steps, space[0], count)
-        tell(lo, hi, start, steps, *self._telling, space[1], self._loss, count[-1])
+        for call in self._calls.get(worker) or self._prepare(worker):
+            call(lo, hi, start, steps)
         self._learn(lo, hi, start, steps, worker)
         self._stepped = True
 
@@ -384,16 +394,3 @@ class Learner:
         cuts = [self.streams * k // workers for k in range(workers + 1)]
         jobs = [self._pool.submit(work, cuts[k], cuts[k + 1], k) for k in range(workers)]
         return [job.result() for job in jobs]
-
-    def _floats(self, name, value, shape):
-        """as_floats, with a short path for what needs no change."""
-        if type(value) is np.ndarray and value.dtype == self.net.dtype and value.shape == shape:
-            check_finite(name, value)
-            return value
-        return as_floats(name, value, shape, self.net.dtype)
-
-    def _one_target(self, target, single):
-        if single and type(target) is int and self.loss_kind == "cross_entropy" and 0 <= target < self.net.n_out:
-            return target
-        lead = () if single else (self.streams,)
-        return one_target(target, self.loss_kind, lead, self.net.n_out, self.net.dtype)

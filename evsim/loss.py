@@ -72,10 +72,10 @@ def send_down(b, t, d_out, first, n, weight_at, back, y, phi, delta, gradient, c
 @jit
 def tell(
     lo, hi, start, steps, kind, labels, values, told, first, n, weight_at, theta, back, y, phi, out, delta, gradient,
-    d_out, loss, count,
+    d_out, active, loss, count,
 ):  # fmt: skip
     """Outputs of slots start + 1..start + steps, and losses where told: to class labels[b, t] or to values[b, t]."""
-    read_out(lo, hi, start, steps, first, n, weight_at, theta, y, out, count)
+    read_out(lo, hi, start, steps, first, n, weight_at, False, theta, y, out, active, count)
     for b in range(lo, hi):
         for t in range(start + 1, start + steps + 1):
             if told[b, t]:

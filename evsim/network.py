@@ -9,6 +9,8 @@ from evsim.check import as_floats, check_count, check_dtype, check_positive, che
 from evsim.layout import build_layout
 from evsim.readout import LeakyReadout, Readout
 
+PIECE = 128  # steps through which a layer is run before the next one
+
 
 class Network:
     """Layers of event-based units, from n_in inputs to a readout.
@@ -126,7 +128,7 @@ class Network:
 
         single = np.ndim(x) == 2
         x = as_floats("x", x, (None, self.n_in) if single else (None, None, self.n_in), self.dtype)
-        forward = Forward(self, 1, min(32, max(1, x.shape[-2])))
+        forward = Forward(self, 1, min(PIECE, max(1, x.shape[-2])), learn=0)
         out, events = forward.sequences(x[None] if single else x, record_events)
         if single:
             out, events = out[0], [e[0] for e in events]

@@ -54,9 +54,10 @@ def shown(b, t, first, end, states, phi, s, moved):
 @jit
 def push(
     b, t, layers, in_fed, rec_fed, n_in, in_ptr, in_target, in_at, rec_ptr, rec_target, rec_at, theta, A, B, phi, s,
-    moved, pre, mixed, count,
+    moved, pre, mixed, active, count,
 ):  # fmt: skip
-    """s[b] <- J s[b] over slot t, layers bottom-up, by sources whose events move. Scratch: moved, pre, mixed."""
+    """s[b] <- J s[b] over slot t, layers bottom-up, by sources whose events move. Scratch: moved, pre, mixed,
+    active."""
     levels, units = layers.shape[0], s.shape[1]
     for level in range(levels):
         states, first, fed_in, fed_rec = layers[level, 0], layers[level, 1], layers[level, 3], layers[level, 4]
@@ -67,13 +68,14 @@ def push(
             below = layers[level - 1, 1]
             shown(b, t, below, first, layers[level - 1, 0], phi, s, moved)
             count[level, PROPAGATE] += drive(
-                pre, in_fed[level, :fed_in], moved[below:first], in_ptr[n_in + below : n_in + first + 1], in_target,
-                in_at, theta,
+                pre.T, in_fed[level, :fed_in], moved[below:first], in_ptr[n_in + below : n_in + first + 1], in_target,
+                in_at, theta, active,
             )  # fmt: skip
         if fed_rec > 0:
             shown(b, t - 1, first, end, states, phi, s, moved)
             count[level, PROPAGATE] += drive(
-                pre, rec_fed[level, :fed_rec], moved[first:end], rec_ptr[first : end + 1], rec_target, rec_at, theta
+                pre.T, rec_fed[level, :fed_rec], moved[first:end], rec_ptr[first : end + 1], rec_target, rec_at, theta,
+                active,
             )
         for u in range(first, end):
             for k in range(states):
@@ -161,7 +163,7 @@ def read_all(lo, hi, t, layers, local_q, local_at, phi, D, delta, s, share, grad
 def follow(
     lo, hi, start, steps, layers, in_fed, rec_fed, local_q, n_in, in_ptr, in_target, in_at, rec_ptr, rec_target,
     rec_at, bias_at, local_at, theta, segment, x, y, A, B, C, phi, D, told, untold, delta, gradient, words, s, share,
-    own, lam, moved, pre, mixed, count,
+    own, lam, moved, pre, mixed, active, count,
 ):  # fmt: skip
     """Carry s and share of streams lo..hi-1 through slots start + 1..start + steps; add the gradient of what is told.
 
@@ -174,7 +176,7 @@ def follow(
         for t in range(start + 1, start + steps + 1):
             push(
                 b, t, layers, in_fed, rec_fed, n_in, in_ptr, in_target, in_at, rec_ptr, rec_target, rec_at, theta[0],
-                A, B, phi, s, moved, pre, mixed, count,
+                A, B, phi, s, moved, pre, mixed, active, count,
             )  # fmt: skip
             states = draw_signs(words, b, t, layers, lam)
             go_back(

@@ -5,40 +5,49 @@ from dataclasses import dataclass
 import numpy as np
 
 from evsim.check import check_count
-from evsim.drive import drive
+from evsim.drive import drive, speakers
 from evsim.jit import jit
 from evsim.layer import Layer
 from evsim.opcount import FORWARD, STEPS
 
 
 @jit
-def read_out(lo, hi, start, steps, first, n, weight_at, theta, y, out, count):
+def read_out(lo, hi, start, steps, first, n, weight_at, packed, theta, y, out, active, count):
     """out[b, t] = weight @ y + bias at slots start + 1..start + steps, by events.
 
-    first, n: the top layer's units; weight_at: where the readout's weights stand in theta, or -1 if the top layer is
-    itself the readout, whose y is the output.
+    first, n: the top layer's units; weight_at: where the readout's weights stand in theta, biases behind them, or -1 if
+    the top layer is itself the readout, whose y is the output. packed: whether the weights stand there unit by unit.
+    active: scratch (n,).
     """
     n_out = out.shape[2]
     for b in range(lo, hi):
         for t in range(start + 1, start + steps + 1):
+            said, to = y[b, t, first : first + n], out[b, t]
             if weight_at < 0:
                 for o in range(n_out):
-                    out[b, t, o] = y[b, t, first + o]
+                    to[o] = said[o]
                 continue
+            bias = theta[weight_at + n_out * n :]
             for o in range(n_out):
-                out[b, t, o] = theta[weight_at + n_out * n + o]
-            for i in range(n):
-                v = y[b, t, first + i]
-                if v != 0:
+                to[o] = bias[o]
+            found = speakers(said, active)
+            for k in range(found):
+                i = np.int64(active[k])
+                v = said[i]
+                if packed:
+                    weight = theta[weight_at + i * n_out : weight_at + (i + 1) * n_out]
                     for o in range(n_out):
-                        out[b, t, o] += theta[weight_at + o * n + i] * v
-                    count[FORWARD] += n_out
+                        to[o] += weight[o] * v
+                else:
+                    for o in range(n_out):
+                        to[o] += theta[weight_at + o * n + i] * v
+            count[FORWARD] += found * n_out
 
 
 @jit
 def _run_leaky(
-    lo, hi, start, steps, first, x, x_first, in_ptr, in_target, in_at, rec_ptr, rec_target, rec_at, bias_at, local_at,
-    in_channels, rec_channels, settings, theta, y, A, B, C, phi, D, stored, a, count,
+    lo, hi, start, steps, learn, first, x, x_first, in_ptr, in_target, in_at, rec_ptr, rec_target, rec_at, bias_at,
+    local_at, in_channels, rec_channels, settings, theta, y, A, B, C, phi, D, stored, a, active, count,
 ):  # fmt: skip
     """Slots start + 1..start + steps of streams lo..hi-1; arguments as in evsim.forward.
 
@@ -48,14 +57,16 @@ def _run_leaky(
     for b in range(lo, hi):
         for t in range(start + 1, start + steps + 1):
             for i in range(n):
-                a[i, 0] = theta[bias_at[i]]
+                a[0, i] = theta[bias_at[i]]
             heard = x[b, t, x_first : x_first + in_ptr.shape[0] - 1]
-            count[FORWARD] += drive(a, in_channels, heard, in_ptr, in_target, in_at, theta)
+            count[FORWARD] += drive(a, in_channels, heard, in_ptr, in_target, in_at, theta, active)
             count[STEPS] += 1
             for i in range(n):
                 u = first + i
                 kappa, old = theta[local_at[i, 0]], y[b, t - 1, u]
-                y[b, t, u] = kappa * old + a[i, 0]
+                y[b, t, u] = kappa * old + a[0, i]
+                if learn < 2:
+                    continue
                 A[b, t, u, 0, 0] = kappa
                 B[b, t, u, 0, 0] = 1.0
                 C[b, t, u, 0, 0] = old

@@ -20,6 +20,8 @@ class Targets(NamedTuple):
 
 def one_target(target, loss, lead, n_out, dtype):
     """Classes (*lead) for cross entropy, else numbers (*lead, n_out), of a single step."""
+    if not lead and type(target) is int and loss == "cross_entropy" and 0 <= target < n_out:
+        return target
     if loss == "cross_entropy":
         labels = np.reshape(as_labels("target", target, lead), lead)
         check_labels("target", labels, n_out)

@@ -162,6 +162,9 @@ def test_the_page_about_new_cells_names_what_there_is():
     code = Path(evsim.cells.lif.__file__).read_text(encoding="utf-8")
     quoted = re.findall(r"^    (return .*)$", text, re.MULTILINE) + re.findall(r"`(C\[.* = .*)`", text)
     assert len(quoted) == 4 and all(line in code for line in quoted)
+    (loop,) = re.findall(r"^for i in range\(n\):\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+    lines = [line.partition("#")[0].partition("...")[0].strip() for line in loop.splitlines()]
+    assert len(lines) == 12 and all(line in code for line in lines)
 
 
 # Symbols by themselves

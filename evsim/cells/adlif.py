@@ -13,56 +13,63 @@ from evsim.surrogate import psi
 
 @jit
 def _run_adlif(
-    lo, hi, start, steps, first, x, x_first, in_ptr, in_target, in_at, rec_ptr, rec_target, rec_at, bias_at, local_at,
-    in_channels, rec_channels, settings, theta, y, A, B, C, phi, D, stored, a, count,
+    lo, hi, start, steps, learn, first, x, x_first, in_ptr, in_target, in_at, rec_ptr, rec_target, rec_at, bias_at,
+    local_at, in_channels, rec_channels, settings, theta, y, A, B, C, phi, D, stored, a, active, count,
 ):  # fmt: skip
     """Slots start + 1..start + steps of streams lo..hi-1; arguments as in evsim.forward. stored: v, A, o, d o/d v."""
     n = bias_at.shape[0]
     kind, height, half_width, slope, detach, zero = settings
     kind = int(kind)
     for b in range(lo, hi):
+        kept = stored[b, first : first + n]
         for t in range(start + 1, start + steps + 1):
             count[FORWARD] += listen(
                 b, t, first, x, x_first, in_ptr, in_target, in_at, rec_ptr, rec_target, rec_at, bias_at, in_channels,
-                rec_channels, theta, y, a,
+                rec_channels, theta, y, a, active,
             )  # fmt: skip
             count[STEPS] += 1
+            events, moving = 0, 0
+            shown = y[b, t, first : first + n]
             for i in range(n):
-                u = first + i
                 threshold, beta, rho = theta[local_at[i, 0]], theta[local_at[i, 1]], theta[local_at[i, 2]]
                 coupling, adaptation = theta[local_at[i, 3]], theta[local_at[i, 4]]
-                old, o, h = stored[b, u, 1], stored[b, u, 2], stored[b, u, 3]
-                left, by_v, by_o = reset(zero, detach, stored[b, u, 0], o, h, threshold)
-                by_threshold = (0.0 if zero != 0 else -o) - by_o * h
-                fed = coupling * left + adaptation * o
+                old, was, old_h = kept[i, 1], kept[i, 2], kept[i, 3]
+                left, by_v, by_o = reset(zero, detach, kept[i, 0], was, old_h, threshold)
+                fed = coupling * left + adaptation * was
                 slow = rho * old + (1.0 - rho) * fed
-                A[b, t, u, 1, 0] = (1.0 - rho) * (coupling * by_v + adaptation * h)
+                v = beta * left + (1.0 - beta) * (a[0, i] - slow)
+                o = 1.0 if v > threshold else 0.0
+                shown[i] = o
+                kept[i, 0] = v
+                kept[i, 1] = slow
+                kept[i, 2] = o
+                events += o != 0
+                if learn == 0:
+                    continue
+                h = psi(kind, v - threshold, height, half_width, slope)
+                moving += h != 0
+                if learn == 1:
+                    continue
+                u = first + i
+                by_threshold = (0.0 if zero != 0 else -was) - by_o * old_h
+                A[b, t, u, 1, 0] = (1.0 - rho) * (coupling * by_v + adaptation * old_h)
                 A[b, t, u, 1, 1] = rho
-                C[b, t, u, 1, 0] = (1.0 - rho) * (coupling * by_threshold - adaptation * h)
-                C[b, t, u, 1, 2] = old - fed
-                C[b, t, u, 1, 3] = (1.0 - rho) * left
-                C[b, t, u, 1, 4] = (1.0 - rho) * o
-                v = beta * left + (1.0 - beta) * (a[i, 0] - slow)
                 A[b, t, u, 0, 0] = beta * by_v - (1.0 - beta) * A[b, t, u, 1, 0]
                 A[b, t, u, 0, 1] = -(1.0 - beta) * rho
                 B[b, t, u, 0, 0] = 1.0 - beta
+                C[b, t, u, 1, 0] = (1.0 - rho) * (coupling * by_threshold - adaptation * old_h)
+                C[b, t, u, 1, 2] = old - fed
+                C[b, t, u, 1, 3] = (1.0 - rho) * left
+                C[b, t, u, 1, 4] = (1.0 - rho) * was
                 for q in range(5):
                     C[b, t, u, 0, q] = -(1.0 - beta) * C[b, t, u, 1, q]
                 C[b, t, u, 0, 0] += beta * by_threshold
-                C[b, t, u, 0, 1] = left - (a[i, 0] - slow)
-                h = psi(kind, v - threshold, height, half_width, slope)
-                o = 1.0 if v > threshold else 0.0
-                y[b, t, u] = o
+                C[b, t, u, 0, 1] = left - (a[0, i] - slow)
                 phi[b, t, u, 0] = h
                 D[b, t, u, 0] = -h
-                stored[b, u, 0] = v
-                stored[b, u, 1] = slow
-                stored[b, u, 2] = o
-                stored[b, u, 3] = h
-                if o != 0:
-                    count[EVENTS] += 1
-                if h != 0:
-                    count[PHI] += 1
+                kept[i, 3] = h
+            count[EVENTS] += events
+            count[PHI] += moving
 
 
 @dataclass(frozen=True, eq=False)

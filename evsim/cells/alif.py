@@ -13,8 +13,8 @@ from evsim.surrogate import psi
 
 @jit
 def _run_alif(
-    lo, hi, start, steps, first, x, x_first, in_ptr, in_target, in_at, rec_ptr, rec_target, rec_at, bias_at, local_at,
-    in_channels, rec_channels, settings, theta, y, A, B, C, phi, D, stored, a, count,
+    lo, hi, start, steps, learn, first, x, x_first, in_ptr, in_target, in_at, rec_ptr, rec_target, rec_at, bias_at,
+    local_at, in_channels, rec_channels, settings, theta, y, A, B, C, phi, D, stored, a, active, count,
 ):  # fmt: skip
     """Slots start + 1..start + steps of streams lo..hi-1; arguments as in evsim.forward.
 
@@ -24,52 +24,58 @@ def _run_alif(
     kind, height, half_width, slope, detach, zero = settings
     kind = int(kind)
     for b in range(lo, hi):
+        kept = stored[b, first : first + n]
         for t in range(start + 1, start + steps + 1):
             count[FORWARD] += listen(
                 b, t, first, x, x_first, in_ptr, in_target, in_at, rec_ptr, rec_target, rec_at, bias_at, in_channels,
-                rec_channels, theta, y, a,
+                rec_channels, theta, y, a, active,
             )  # fmt: skip
             count[STEPS] += 1
+            events, moving = 0, 0
+            shown = y[b, t, first : first + n]
             for i in range(n):
-                u = first + i
                 threshold, beta = theta[local_at[i, 0]], theta[local_at[i, 1]]
                 rho, adaptation = theta[local_at[i, 2]], theta[local_at[i, 3]]
-                rise, o = stored[b, u, 1], stored[b, u, 2]
-                o_v, o_rise = stored[b, u, 3], stored[b, u, 4]
-                o_threshold, o_adaptation = stored[b, u, 5], stored[b, u, 6]
-                left, by_v, by_o = reset(zero, detach, stored[b, u, 0], o, o_v, threshold)
-                v = beta * left + a[i, 0]
+                old, was, o_v = kept[i, 1], kept[i, 2], kept[i, 3]
+                left, by_v, by_o = reset(zero, detach, kept[i, 0], was, o_v, threshold)
+                v = beta * left + a[0, i]
+                rise = rho * old + was
+                above = v - threshold - adaptation * rise
+                o = 1.0 if above > 0 else 0.0
+                shown[i] = o
+                kept[i, 0] = v
+                kept[i, 1] = rise
+                kept[i, 2] = o
+                events += o != 0
+                if learn == 0:
+                    continue
+                h = psi(kind, above, height, half_width, slope)
+                moving += h != 0
+                if learn == 1:
+                    continue
+                u = first + i
+                o_rise, o_threshold, o_adaptation = kept[i, 4], kept[i, 5], kept[i, 6]
                 A[b, t, u, 0, 0] = beta * by_v
                 A[b, t, u, 0, 1] = beta * by_o * o_rise
                 A[b, t, u, 1, 0] = o_v
                 A[b, t, u, 1, 1] = rho + o_rise
                 B[b, t, u, 0, 0] = 1.0
-                C[b, t, u, 0, 0] = beta * ((0.0 if zero != 0 else -o) + by_o * o_threshold)
+                C[b, t, u, 0, 0] = beta * ((0.0 if zero != 0 else -was) + by_o * o_threshold)
                 C[b, t, u, 1, 0] = o_threshold
                 C[b, t, u, 0, 1] = left
-                C[b, t, u, 1, 2] = rise
+                C[b, t, u, 1, 2] = old
                 C[b, t, u, 0, 3] = beta * by_o * o_adaptation
                 C[b, t, u, 1, 3] = o_adaptation
-                rise = rho * rise + o
-                above = v - threshold - adaptation * rise
-                h = psi(kind, above, height, half_width, slope)
-                o = 1.0 if above > 0 else 0.0
-                y[b, t, u] = o
                 phi[b, t, u, 0] = h
                 phi[b, t, u, 1] = -adaptation * h
                 D[b, t, u, 0] = -h
                 D[b, t, u, 3] = -rise * h
-                stored[b, u, 0] = v
-                stored[b, u, 1] = rise
-                stored[b, u, 2] = o
-                stored[b, u, 3] = h
-                stored[b, u, 4] = -adaptation * h
-                stored[b, u, 5] = -h
-                stored[b, u, 6] = -rise * h
-                if o != 0:
-                    count[EVENTS] += 1
-                if h != 0:
-                    count[PHI] += 1
+                kept[i, 3] = h
+                kept[i, 4] = -adaptation * h
+                kept[i, 5] = -h
+                kept[i, 6] = -rise * h
+            count[EVENTS] += events
+            count[PHI] += moving
 
 
 @dataclass(frozen=True, eq=False)

@@ -13,49 +13,56 @@ from evsim.surrogate import psi
 
 @jit
 def _run_cubalif(
-    lo, hi, start, steps, first, x, x_first, in_ptr, in_target, in_at, rec_ptr, rec_target, rec_at, bias_at, local_at,
-    in_channels, rec_channels, settings, theta, y, A, B, C, phi, D, stored, a, count,
+    lo, hi, start, steps, learn, first, x, x_first, in_ptr, in_target, in_at, rec_ptr, rec_target, rec_at, bias_at,
+    local_at, in_channels, rec_channels, settings, theta, y, A, B, C, phi, D, stored, a, active, count,
 ):  # fmt: skip
     """Slots start + 1..start + steps of streams lo..hi-1; arguments as in evsim.forward. stored: i, v, o, d o/d v."""
     n = bias_at.shape[0]
     kind, height, half_width, slope, detach, zero = settings
     kind = int(kind)
     for b in range(lo, hi):
+        kept = stored[b, first : first + n]
         for t in range(start + 1, start + steps + 1):
             count[FORWARD] += listen(
                 b, t, first, x, x_first, in_ptr, in_target, in_at, rec_ptr, rec_target, rec_at, bias_at, in_channels,
-                rec_channels, theta, y, a,
+                rec_channels, theta, y, a, active,
             )  # fmt: skip
             count[STEPS] += 1
+            events, moving = 0, 0
+            shown = y[b, t, first : first + n]
             for i in range(n):
-                u = first + i
                 threshold, beta, alpha = theta[local_at[i, 0]], theta[local_at[i, 1]], theta[local_at[i, 2]]
-                old, o, h = stored[b, u, 0], stored[b, u, 2], stored[b, u, 3]
-                left, by_v, by_o = reset(zero, detach, stored[b, u, 1], o, h, threshold)
-                current = alpha * old + a[i, 0]
+                old, was, old_h = kept[i, 0], kept[i, 2], kept[i, 3]
+                left, by_v, by_o = reset(zero, detach, kept[i, 1], was, old_h, threshold)
+                current = alpha * old + a[0, i]
                 v = beta * left + current
+                o = 1.0 if v > threshold else 0.0
+                shown[i] = o
+                kept[i, 0] = current
+                kept[i, 1] = v
+                kept[i, 2] = o
+                events += o != 0
+                if learn == 0:
+                    continue
+                h = psi(kind, v - threshold, height, half_width, slope)
+                moving += h != 0
+                if learn == 1:
+                    continue
+                u = first + i
                 A[b, t, u, 0, 0] = alpha
                 A[b, t, u, 1, 0] = alpha
                 A[b, t, u, 1, 1] = beta * by_v
                 B[b, t, u, 0, 0] = 1.0
                 B[b, t, u, 1, 0] = 1.0
-                C[b, t, u, 1, 0] = beta * ((0.0 if zero != 0 else -o) - by_o * h)
+                C[b, t, u, 1, 0] = beta * ((0.0 if zero != 0 else -was) - by_o * old_h)
                 C[b, t, u, 1, 1] = left
                 C[b, t, u, 0, 2] = old
                 C[b, t, u, 1, 2] = old
-                h = psi(kind, v - threshold, height, half_width, slope)
-                o = 1.0 if v > threshold else 0.0
-                y[b, t, u] = o
                 phi[b, t, u, 1] = h
                 D[b, t, u, 0] = -h
-                stored[b, u, 0] = current
-                stored[b, u, 1] = v
-                stored[b, u, 2] = o
-                stored[b, u, 3] = h
-                if o != 0:
-                    count[EVENTS] += 1
-                if h != 0:
-                    count[PHI] += 1
+                kept[i, 3] = h
+            count[EVENTS] += events
+            count[PHI] += moving
 
 
 @dataclass(frozen=True, eq=False)

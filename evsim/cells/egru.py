@@ -14,8 +14,8 @@ from evsim.surrogate import psi
 
 @jit
 def _run_egru(
-    lo, hi, start, steps, first, x, x_first, in_ptr, in_target, in_at, rec_ptr, rec_target, rec_at, bias_at, local_at,
-    in_channels, rec_channels, settings, theta, y, A, B, C, phi, D, stored, a, count,
+    lo, hi, start, steps, learn, first, x, x_first, in_ptr, in_target, in_at, rec_ptr, rec_target, rec_at, bias_at,
+    local_at, in_channels, rec_channels, settings, theta, y, A, B, C, phi, D, stored, a, active, count,
 ):  # fmt: skip
     """Slots start + 1..start + steps of streams lo..hi-1; arguments as in evsim.forward.
 
@@ -25,40 +25,48 @@ def _run_egru(
     kind, height, half_width, slope, detach = settings
     kind = int(kind)
     for b in range(lo, hi):
+        kept = stored[b, first : first + n]
         for t in range(start + 1, start + steps + 1):
             count[FORWARD] += listen(
                 b, t, first, x, x_first, in_ptr, in_target, in_at, rec_ptr, rec_target, rec_at, bias_at, in_channels,
-                rec_channels, theta, y, a,
+                rec_channels, theta, y, a, active,
             )  # fmt: skip
             count[STEPS] += 1
+            events, moving = 0, 0
+            shown = y[b, t, first : first + n]
             for i in range(n):
-                u = first + i
                 threshold = theta[local_at[i, 0]]
-                z = 1.0 / (1.0 + math.exp(-a[i, 0]))
-                r = 1.0 / (1.0 + math.exp(-a[i, 1]))
-                g = math.tanh(a[i, 2] + r * a[i, 3])
-                e = stored[b, u, 0]
+                z = 1.0 / (1.0 + math.exp(-a[0, i]))
+                r = 1.0 / (1.0 + math.exp(-a[1, i]))
+                g = math.tanh(a[2, i] + r * a[3, i])
+                e = kept[i, 0]
                 c = z * e + (1.0 - z) * g
+                o = 1.0 if c > threshold else 0.0
+                shown[i] = o * c
+                kept[i, 0] = c - o * threshold
+                events += o != 0
+                if learn == 0:
+                    continue
+                h = psi(kind, c - threshold, height, half_width, slope)
+                moved = o + c * h
+                moving += moved != 0
+                if learn == 1:
+                    continue
+                u = first + i
                 k = (1.0 - z) * (1.0 - g * g)
-                A[b, t, u, 0, 0] = z * stored[b, u, 1]
+                A[b, t, u, 0, 0] = z * kept[i, 1]
                 B[b, t, u, 0, 0] = (e - g) * z * (1.0 - z)
-                B[b, t, u, 0, 1] = k * a[i, 3] * r * (1.0 - r)
+                B[b, t, u, 0, 1] = k * a[3, i] * r * (1.0 - r)
                 B[b, t, u, 0, 2] = k
                 B[b, t, u, 0, 3] = k * r
-                C[b, t, u, 0, 0] = z * stored[b, u, 2]
-                h = psi(kind, c - threshold, height, half_width, slope)
-                o = 1.0 if c > threshold else 0.0
-                y[b, t, u] = o * c
-                phi[b, t, u, 0] = o + c * h
+                C[b, t, u, 0, 0] = z * kept[i, 2]
+                phi[b, t, u, 0] = moved
                 D[b, t, u, 0] = -c * h
                 through = 0.0 if detach != 0 else threshold * h
-                stored[b, u, 0] = c - o * threshold
-                stored[b, u, 1] = 1.0 - through
-                stored[b, u, 2] = -o + through
-                if o != 0:
-                    count[EVENTS] += 1
-                if phi[b, t, u, 0] != 0:
-                    count[PHI] += 1
+                kept[i, 1] = 1.0 - through
+                kept[i, 2] = -o + through
+            count[EVENTS] += events
+            count[PHI] += moving
 
 
 @dataclass(frozen=True, eq=False)

@@ -13,8 +13,8 @@ from evsim.surrogate import psi
 
 @jit
 def _run_evrnn(
-    lo, hi, start, steps, first, x, x_first, in_ptr, in_target, in_at, rec_ptr, rec_target, rec_at, bias_at, local_at,
-    in_channels, rec_channels, settings, theta, y, A, B, C, phi, D, stored, a, count,
+    lo, hi, start, steps, learn, first, x, x_first, in_ptr, in_target, in_at, rec_ptr, rec_target, rec_at, bias_at,
+    local_at, in_channels, rec_channels, settings, theta, y, A, B, C, phi, D, stored, a, active, count,
 ):  # fmt: skip
     """Slots start + 1..start + steps of streams lo..hi-1; arguments as in evsim.forward.
 
@@ -27,28 +27,29 @@ def _run_evrnn(
         for t in range(start + 1, start + steps + 1):
             count[FORWARD] += listen(
                 b, t, first, x, x_first, in_ptr, in_target, in_at, rec_ptr, rec_target, rec_at, bias_at, in_channels,
-                rec_channels, theta, y, a,
+                rec_channels, theta, y, a, active,
             )  # fmt: skip
             count[STEPS] += 1
+            events, moving = 0, 0
+            shown = y[b, t, first : first + n]
             for i in range(n):
-                u = first + i
-                v = a[i, 0]
-                threshold = theta[local_at[i, 0]]
-                h = psi(kind, v - threshold, height, half_width, slope)
+                v, threshold = a[0, i], theta[local_at[i, 0]]
                 o = 1.0 if v > threshold else 0.0
+                shown[i] = o * v if graded != 0 else o
+                events += o != 0
+                if learn == 0:
+                    continue
+                h = psi(kind, v - threshold, height, half_width, slope)
+                moved = o + v * h if graded != 0 else h
+                moving += moved != 0
+                if learn == 1:
+                    continue
+                u = first + i
                 B[b, t, u, 0, 0] = 1.0
-                if graded != 0:
-                    y[b, t, u] = o * v
-                    phi[b, t, u, 0] = o + v * h
-                    D[b, t, u, 0] = -v * h
-                else:
-                    y[b, t, u] = o
-                    phi[b, t, u, 0] = h
-                    D[b, t, u, 0] = -h
-                if o != 0:
-                    count[EVENTS] += 1
-                if phi[b, t, u, 0] != 0:
-                    count[PHI] += 1
+                phi[b, t, u, 0] = moved
+                D[b, t, u, 0] = -v * h if graded != 0 else -h
+            count[EVENTS] += events
+            count[PHI] += moving
 
 
 @dataclass(frozen=True, eq=False)

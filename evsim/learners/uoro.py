@@ -4,6 +4,7 @@ import numpy as np
 
 from evsim.backward import Backward
 from evsim.check import check_count
+from evsim.layout import INDEX
 from evsim.learner import Learner
 from evsim.memory import count_bytes, zeros
 from evsim.network import check_network
@@ -70,7 +71,8 @@ class UORO(Learner):
         return work.rank_one()
 
     def _workspace(self):
-        return (*super()._workspace(), self._backward.workspace())
+        active = zeros(self.net.layout.units, INDEX)
+        return (*super()._workspace(), (*self._backward.workspace(), active))
 
     def _engine_memory(self):
         carried = self._s, self._share, self._own, self._backward.lam
