@@ -1,0 +1,80 @@
+"""Timing: several ways of doing the same thing, each in its turn, in one process; medians."""
+
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+PARTS = ("multiply_adds", "propagate", "phi", "events", "steps")
+
+
+@dataclass
+class Way:
+    """One way to do the work of a table's row.
+
+    turn: does `steps` time steps. learner: one of ours, whose counters and memory are read. most: turns that are enough
+    for a slow one. first: turns that are not timed, in which kernels compile and M fills. memory: bytes, of a rival.
+    macs: multiply-adds of a step, of a rival. missing: why it cannot run here. ours: is it one of evsim's.
+    """
+
+    name: str
+    turn: Callable[[], Any] = field(default=lambda: None)
+    steps: int = 1
+    learner: Any = None
+    ours: bool = True
+    most: int | None = None
+    first: int = 1
+    memory: int | None = None
+    macs: float | None = None
+    missing: str | None = None
+    rates: dict = field(default_factory=dict)
+
+
+def take_turns(ways, repeats):
+    """List of rows, one for each way: dicts of median and quantiles in microseconds per step, and what was counted."""
+    ways = list(ways)
+    present = [way for way in ways if way.missing is None]
+    for way in present:
+        for _ in range(way.first):
+            way.turn()
+    before = {id(way): counted(way.learner) for way in present}
+    times = {id(way): [] for way in present}
+    for turn in range(repeats):
+        for way in present:
+            if way.most is None or turn < way.most:
+                start = time.perf_counter()
+                way.turn()
+                times[id(way)].append((time.perf_counter() - start) / way.steps * 1e6)
+    return [_row(way, times.get(id(way)), before.get(id(way))) for way in ways]
+
+
+def counted(learner):
+    """The learner's counters as they are now, those that rows tell."""
+    return {part: learner.ops[part] for part in PARTS} if learner is not None else {}
+
+
+def _row(way, times, before):
+    row = {"name": way.name, "ours": way.ours, "missing": way.missing, "us": None, "us_10": None, "us_90": None}
+    row |= {"turns": 0, "steps": way.steps, "multiply_adds": way.macs, "phi_rate": None, "activity": None}
+    row |= {"memory_bytes": way.memory, **way.rates}
+    if times:
+        low, middle, high = (float(q) for q in np.quantile(times, (0.1, 0.5, 0.9)))
+        row |= {"us": middle, "us_10": low, "us_90": high, "turns": len(times)}
+    if times and way.learner is not None:
+        done = {part: now - before[part] for part, now in counted(way.learner).items()}
+        steps, units = done["steps"], sum(cell.units for cell in way.learner.net.layers)
+        streams = way.learner.streams
+        row |= {
+            "multiply_adds": done["multiply_adds"] / steps * streams, "propagate": done["propagate"] / steps * streams,
+            "phi_rate": done["phi"] / steps / units, "activity": done["events"] / steps / units,
+            "memory_bytes": way.learner.memory["total"],
+        }  # fmt: skip
+    return row
+
+
+def say(text):
+    """Progress, on stderr."""
+    print(text, file=sys.stderr, flush=True)
