@@ -55,11 +55,12 @@ def fan_in_mask(n, sources, fan_in, seed):
 
 
 def measure(net, x):
-    """dict of activity and phi-rate over the sequence x from zero state."""
+    """dict of activity, phi-rate and multiply-adds forward of a step, over the sequence x from zero state."""
     learner = evsim.TBPTT(net, window=32)
     learner.run(x)
-    ops, units = learner.ops, sum(cell.units for cell in net.layers)
-    return {"activity": ops["events"] / len(x) / units, "phi_rate": ops["phi"] / len(x) / units}
+    ops, each = learner.ops, len(x) * sum(cell.units for cell in net.layers)
+    rates = {"activity": ops["events"] / each, "phi_rate": ops["phi"] / each}
+    return {**rates, "forward_macs": ops["forward"] / len(x)}
 
 
 def _bisect(rate_of, wanted, sign, low, high):

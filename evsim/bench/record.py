@@ -25,12 +25,12 @@ class Record:
         rows = take_turns(ways, repeats or self.repeats)
         return self.add(section, title, rows, base, settings)
 
-    def add(self, section, title, rows, base=None, settings=None):
-        """Rows that were measured otherwise; see `group`."""
+    def add(self, section, title, rows, base=None, settings=None, unit="us/step"):
+        """Rows that were measured otherwise; see `group`. unit: "us/step", or "s" for things that take long."""
         one = next((row["us"] for row in rows if row["name"] == base), None)
         for row in rows:
             row["ratio"] = row["us"] / one if one and row["us"] else None
-        told = {"section": section, "title": title, "base": base, "settings": settings or {}}
+        told = {"section": section, "title": title, "base": base, "unit": unit, "settings": settings or {}}
         self.groups.append({**told, "rows": rows})
         return {row["name"]: row for row in rows}
 

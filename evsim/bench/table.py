@@ -5,7 +5,7 @@ from rich.console import Console
 from rich.table import Table
 
 WIDTH = 118  # where no terminal says otherwise
-COLUMNS = ("us/step", "10 %", "90 %", "ratio", "MACs/step", "phi-rate", "activity", "memory")
+COLUMNS = ("time", "10 %", "90 %", "ratio", "MACs/step", "phi-rate", "activity", "memory")
 
 
 def show_bench(found, err=False):
@@ -39,22 +39,24 @@ def _heading(found):
 
 def _group(group):
     rows = group["rows"]
-    shown = [name for name in COLUMNS if any(_cells(row, group["base"])[name] for row in rows)]
+    cells_of = [_cells(row, group) for row in rows]
+    shown = [name for name in COLUMNS if any(cells[name] for cells in cells_of)]
     table = Table(title=f"{group['section']}: {group['title']}", title_justify="left", box=SIMPLE_HEAD)
     table.add_column("", overflow="fold")
     for name in shown:
-        table.add_column(name, justify="right", no_wrap=True)
-    for row in rows:
-        cells = _cells(row, group["base"])
+        table.add_column(group["unit"] if name == "time" else name, justify="right", no_wrap=True)
+    for row, cells in zip(rows, cells_of):
         name = f"{row['name']}: {row['missing']}" if row["missing"] else row["name"]
         table.add_row(name, *(cells[column] for column in shown), style="bold" if row["ours"] else None)
     return table
 
 
-def _cells(row, base):
+def _cells(row, group):
+    scale = 1e6 if group["unit"] == "s" else 1.0
+    times = [None if row[name] is None else row[name] / scale for name in ("us", "us_10", "us_90")]
     return {
-        "us/step": figure(row["us"]), "10 %": figure(row["us_10"]), "90 %": figure(row["us_90"]),
-        "ratio": "" if row["name"] == base else figure(row["ratio"]),
+        **dict(zip(("time", "10 %", "90 %"), map(figure, times))),
+        "ratio": "" if row["name"] == group["base"] else figure(row["ratio"]),
         "MACs/step": "" if row["multiply_adds"] is None else f"{row['multiply_adds']:,.0f}",
         "phi-rate": rate(row["phi_rate"]), "activity": rate(row["activity"]), "memory": size(row["memory_bytes"]),
     }  # fmt: skip

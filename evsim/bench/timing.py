@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+LONG = 10.0  # seconds after which a way takes no further turns, once it has had two
 PARTS = ("multiply_adds", "propagate", "phi", "events", "steps")
 
 
@@ -16,8 +17,8 @@ class Way:
     """One way to do the work of a table's row.
 
     turn: does `steps` time steps. learner: one of ours, whose counters and memory are read. most: turns that are enough
-    for a slow one. first: turns that are not timed, in which kernels compile and M fills. memory: bytes, of a rival.
-    macs: multiply-adds of a step, of a rival. missing: why it cannot run here. ours: is it one of evsim's.
+    for a slow one, at least two. first: turns that are not timed, in which kernels compile and M fills. ours: is it one
+    of evsim's. memory, macs: bytes, and multiply-adds of a step, of what has no counters. missing: why it cannot run.
     """
 
     name: str
@@ -44,7 +45,8 @@ def take_turns(ways, repeats):
     times = {id(way): [] for way in present}
     for turn in range(repeats):
         for way in present:
-            if way.most is None or turn < way.most:
+            spent = sum(times[id(way)]) * way.steps / 1e6
+            if turn < 2 or (spent < LONG and (way.most is None or turn < way.most)):
                 start = time.perf_counter()
                 way.turn()
                 times[id(way)].append((time.perf_counter() - start) / way.steps * 1e6)
