@@ -15,6 +15,7 @@ SMALL = {
     "first_run.py": ("--epochs", "1", "--units", "8", "--threads", "1", "--out", "picture.png"),
     "rtrl_equals_bptt.py": ("--steps", "9"),
     "bench_stack.py": ("--quick",),
+    "cost_against_activity.py": ("--quick", "--out", "picture.png"),
     "error_against_cost.py": ("--quick", "--out", "picture.png"),
     "memory_against_time.py": ("--quick", "--out", "picture.png"),
 }
@@ -22,6 +23,7 @@ SAYS = {
     "first_run.py": "test accuracy",
     "rtrl_equals_bptt.py": "layers.1.threshold",
     "bench_stack.py": "cubalif",
+    "cost_against_activity.py": "dense/ours",
     "error_against_cost.py": "e-prop, adaptive",
     "memory_against_time.py": "block 256",
 }
