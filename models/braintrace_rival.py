@@ -15,10 +15,11 @@ class Tanh:
     """The network, drawn alike each time, and its learner. x: a sequence (T, n_in), for its shape."""
 
     def __init__(self, units, n_out, x):
-        with _one_core():
-            self.jax = jax = load_optional("jax", "braintrace")
-            jax.numpy.zeros(1).block_until_ready()  # its threads are made now
-        brain, self.state = load_optional("braintrace", "braintrace"), load_optional("brainstate", "braintrace")
+        with _one_core(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of packages that it draws in
+            brain, self.state = load_optional("braintrace", "braintrace"), load_optional("brainstate", "braintrace")
+            self.jax = load_optional("jax", "braintrace")
+            self.jax.numpy.zeros(1).block_until_ready()  # its threads are made now
         self.state.random.seed(0)
         self.cell = brain.nn.ValinaRNNCell(x.shape[1], units, activation="tanh")
         self.readout = self.state.nn.Linear(units, n_out)

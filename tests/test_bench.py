@@ -78,7 +78,7 @@ def test_bad_options_are_refused(bad, tmp_path, monkeypatch, capsys):
 
 
 def test_what_is_not_installed_says_so(monkeypatch, capsys):
-    for package in ("torch", "jax"):
+    for package in ("torch", "braintrace"):
         monkeypatch.setitem(sys.modules, package, None)
     for module in ("evsim.models", *rivals.MODULES.values()):
         monkeypatch.delitem(sys.modules, module, raising=False)
@@ -174,6 +174,18 @@ def test_ways_take_turns():
     assert "".join(told) == "ab" + "ababaa"
     assert [row["turns"] for row in rows] == [4, 2, 0]
     assert rows[2]["us"] is None and rows[2]["missing"] == "z is not installed"
+
+
+def test_a_rival_that_fails_ends_nothing():
+    def fail():
+        raise RuntimeError("no such kernel\nand more")
+
+    ours = timing.Way("ours", lambda: None)
+    rows = timing.take_turns([ours, timing.Way("theirs", fail, ours=False)], 2)
+    assert rows[0]["turns"] == 2 and rows[1]["missing"] == "fails with RuntimeError: no such kernel"
+    with pytest.raises(RuntimeError, match="no such kernel"):
+        timing.take_turns([timing.Way("ours", fail)], 2)
+    assert rivals.rival("x", "torch", "no such maker").missing is not None
 
 
 def test_a_row_counts_what_its_own_turns_did():

@@ -1,14 +1,17 @@
 """Influence: one exact RTRL step against those who compute the same M otherwise, and the kernel against its ceiling."""
 
+from functools import partial
+
 import numpy as np
 
 import evsim
-from evsim.bench.ceilings import level_of
-from evsim.bench.nets import INPUTS, OUTPUTS, build, sequence
+from evsim.bench.ceilings import squares
+from evsim.bench.nets import INPUTS, OUTPUTS, build, fan_in_mask, sequence
 from evsim.bench.numpy_rtrl import CsrRTRL, DenseRTRL
 from evsim.bench.record import ratio
 from evsim.bench.rivals import rival
 from evsim.bench.timing import Way
+from evsim.memory import aligned_zeros
 
 ALIVE = {"threshold": 1e-3, "half_width": 100.0, "graded": False}  # every unit near its threshold at every step
 
@@ -70,21 +73,28 @@ def _braintrace(record):
 
 
 def _kernel(record):
-    for level, n in (("L1", 24), ("L2", 64)):
-        way = inner_kernel(n, 64 if record.quick else 2000)
-        title = f"influence update with M in {level}, all units live"
-        row = record.group("influence", title, [way], way.name)[way.name]
-        size, level = way.memory or 0, level_of(way.memory or 0)
-        rate = row["propagate"] / row["us"] * 1e6
-        ceiling = record.ceilings[f"macs_{level}"]
-        row |= {"level": level, "macs_per_second": rate, "of_ceiling": rate / ceiling, "memory_bytes": size}
-        record.claim("influence", f"influence update, {size / 1024:.0f} KiB in {level}: fraction of the multiply-add "
-                     "ceiling", rate / ceiling, ">=", 0.5, note=f"ceiling {ceiling / 1e9:.1f} G/s")  # fmt: skip
+    """The update alone, in turns with the ceiling of a buffer of its size."""
+    places = (("L1", 16, 256, 8), ("L2", 128, 1024, 8))
+    for level, rows, columns, edges in places:
+        turn, steps, learner, size = inner_kernel(rows, columns, edges, 32 if record.quick else 500)
+        x, out, times = aligned_zeros(size // 4, np.float32), np.zeros(1, np.float32), 64 if record.quick else 1000
+        found = record.group("influence", f"influence update, {size // 1024} KiB, all units live", [
+            Way("update", turn, steps, learner),
+            Way("ceiling: read and add squares", partial(squares, x, times, out), times, ours=False, macs=len(x)),
+        ], "update", {"rows": rows, "columns": columns, "edges": edges, "bytes": size})  # fmt: skip
+        rates = [row["multiply_adds"] / row["us"] / 1e3 for row in found.values()]  # 10^9 a second
+        what = f"influence update in {level} ({size // 1024} KiB): fraction of the multiply-add ceiling there"
+        record.claim("influence", what, rates[0] / rates[1], ">=", 0.5, note="{:.1f} of {:.1f} G/s".format(*rates))
 
 
-def inner_kernel(n, steps):
-    """Way that updates an M which fits a cache: the whole step of a plain RNN, all units live and all weights there."""
-    net = evsim.Network(8, evsim.EvRNN(n, **ALIVE), evsim.Readout(2))
-    x = np.random.default_rng(0).standard_normal((steps, 8)).astype(np.float32)
+def inner_kernel(rows, columns, edges, steps):
+    """(turn, its steps, learner, bytes of M): M of `rows` rows by about so many columns, each made of `edges` others.
+
+    The place where the kernel itself is to be called; for now it is the whole step of a learner.
+    """
+    heard = max(1, columns // rows - edges - 1)
+    masks = {"mask_in": np.ones((rows, heard), bool), "mask_rec": fan_in_mask(rows, rows, edges, 0)}
+    net = evsim.Network(heard, evsim.EvRNN(rows, **masks, **ALIVE), evsim.Readout(2))
+    x = np.random.default_rng(0).standard_normal((steps, heard)).astype(np.float32)
     learner = evsim.RTRL(net)
-    return Way(f"RTRL, n={n}", lambda: learner.run(x), steps, learner, memory=learner.memory["influence"])
+    return lambda: learner.run(x), steps, learner, learner.memory["influence"]

@@ -6,7 +6,7 @@ import platform
 from importlib import metadata
 from pathlib import Path
 
-from evsim.bench.ceilings import cache_sizes
+from evsim.bench.ceilings import cache_sizes, level_of
 from evsim.bench.timing import say, take_turns
 
 PACKAGES = ("numpy", "scipy", "numba", "llvmlite", "torch", "norse", "snntorch", "braintrace", "jax")
@@ -44,6 +44,9 @@ class Record:
 
     def as_dict(self, sections):
         """All of it, for JSON."""
+        for row in (row for group in self.groups for row in group["rows"] if row.get("influence_bytes")):
+            row["level"] = "L1" if level_of(row["influence_bytes"]) == "L1" else "L2"  # tiles are cut to stay in L2
+            row["of_ceiling"] = row["multiply_adds"] / row["us"] * 1e6 / self.ceilings[f"macs_{row['level']}"]
         return {
             "date": datetime.datetime.now().astimezone().isoformat(timespec="seconds"),
             "machine": machine(), "versions": versions(), "quick": self.quick, "repeats": self.repeats,

@@ -1,6 +1,6 @@
 """Rivals: other libraries' ways, looked up by name when they are wanted; what is not installed says so in its row."""
 
-from evsim.bench.timing import Way
+from evsim.bench.timing import Way, failure
 from evsim.registry import load_optional
 
 MODULES = {"torch": "evsim.models.rivals", "braintrace": "evsim.models.braintrace_rival"}
@@ -13,4 +13,6 @@ def rival(name, kind, maker, *given, steps=1, **options):
     except ImportError as error:
         package = (error.name or kind).partition(".")[0]
         return Way(name, ours=False, missing=f"{package} is not installed", **options)
+    except Exception as error:  # theirs: the benchmark goes on
+        return Way(name, ours=False, missing=failure(error), **options)
     return Way(name, made, steps, ours=False, **options)

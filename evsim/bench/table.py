@@ -1,11 +1,14 @@
 """Table: the figures as text, a table for each comparison and one for what was to be reached."""
 
+from typing import Any
+
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
 WIDTH = 118  # where no terminal says otherwise
-COLUMNS = ("time", "10 %", "90 %", "ratio", "MACs/step", "phi-rate", "activity", "memory")
+STYLE: Any = {"title_justify": "left", "box": SIMPLE_HEAD, "padding": (0, 1, 0, 0), "pad_edge": False}
+COLUMNS = ("time", "10 % - 90 %", "ratio", "MACs/step", "of best", "phi-rate", "activity", "memory")
 
 
 def show_bench(found, err=False):
@@ -31,6 +34,7 @@ def _heading(found):
     rates = f"{rates}, sgemm {ceilings['sgemm_macs'] / 1e9:.1f}"
     yield f"ceilings of one core, 10^9 float32 multiply-adds a second: {rates}"
     yield f"stream: copy {ceilings['copy_bytes'] / 1e9:.1f} GB/s, triad {ceilings['triad_bytes'] / 1e9:.1f} GB/s"
+    yield "of best: a step's multiply-adds a second, as a fraction of the ceiling of the level in which its tiles stay"
     threads = "one thread unless stated" if found["pinned"] else "threads of BLAS NOT pinned"
     yield f"{threads}; medians of up to {found['repeats']} turns each, taken in turn"
     if found["quick"]:
@@ -41,7 +45,7 @@ def _group(group):
     rows = group["rows"]
     cells_of = [_cells(row, group) for row in rows]
     shown = [name for name in COLUMNS if any(cells[name] for cells in cells_of)]
-    table = Table(title=f"{group['section']}: {group['title']}", title_justify="left", box=SIMPLE_HEAD)
+    table = Table(title=f"{group['section']}: {group['title']}", **STYLE)
     table.add_column("", overflow="fold")
     for name in shown:
         table.add_column(group["unit"] if name == "time" else name, justify="right", no_wrap=True)
@@ -55,15 +59,16 @@ def _cells(row, group):
     scale = 1e6 if group["unit"] == "s" else 1.0
     times = [None if row[name] is None else row[name] / scale for name in ("us", "us_10", "us_90")]
     return {
-        **dict(zip(("time", "10 %", "90 %"), map(figure, times))),
+        "time": figure(times[0]), "10 % - 90 %": times[0] and f"{figure(times[1])} - {figure(times[2])}",
         "ratio": "" if row["name"] == group["base"] else figure(row["ratio"]),
         "MACs/step": "" if row["multiply_adds"] is None else f"{row['multiply_adds']:,.0f}",
+        "of best": f"{row['of_ceiling']:.2f} {row['level']}" if "of_ceiling" in row else "",
         "phi-rate": rate(row["phi_rate"]), "activity": rate(row["activity"]), "memory": size(row["memory_bytes"]),
     }  # fmt: skip
 
 
 def _claims(claims):
-    table = Table(title="what is to be reached, and what was", title_justify="left", box=SIMPLE_HEAD)
+    table = Table(title="what is to be reached, and what was", **STYLE)
     table.add_column("", overflow="fold")
     for name in ("measured", "target", "met"):
         table.add_column(name, justify="right", no_wrap=True)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 LONG = 10.0  # seconds after which a way takes no further turns, once it has had two
-PARTS = ("multiply_adds", "propagate", "phi", "events", "steps")
+PARTS = ("multiply_adds", "phi", "events", "steps")
 
 
 @dataclass
@@ -39,8 +39,8 @@ def take_turns(ways, repeats):
     ways = list(ways)
     present = [way for way in ways if way.missing is None]
     for way in present:
-        for _ in range(way.first):
-            way.turn()
+        _begin(way)
+    present = [way for way in present if way.missing is None]
     before = {id(way): counted(way.learner) for way in present}
     times = {id(way): [] for way in present}
     for turn in range(repeats):
@@ -51,6 +51,22 @@ def take_turns(ways, repeats):
                 way.turn()
                 times[id(way)].append((time.perf_counter() - start) / way.steps * 1e6)
     return [_row(way, times.get(id(way)), before.get(id(way))) for way in ways]
+
+
+def _begin(way):
+    """The turns that are not timed; a rival that fails there is missing from then on."""
+    try:
+        for _ in range(way.first):
+            way.turn()
+    except Exception as error:
+        if way.ours:
+            raise
+        way.missing = failure(error)
+
+
+def failure(error):
+    """Why a rival cannot run, in a few words."""
+    return f"fails with {type(error).__name__}: {str(error).partition(chr(10))[0][:80]}"
 
 
 def counted(learner):
@@ -70,10 +86,12 @@ def _row(way, times, before):
         steps, units = done["steps"], sum(cell.units for cell in way.learner.net.layers)
         streams = way.learner.streams
         row |= {
-            "multiply_adds": done["multiply_adds"] / steps * streams, "propagate": done["propagate"] / steps * streams,
+            "multiply_adds": done["multiply_adds"] / steps * streams,
             "phi_rate": done["phi"] / steps / units, "activity": done["events"] / steps / units,
             "memory_bytes": way.learner.memory["total"],
         }  # fmt: skip
+        if getattr(way.learner, "block", 0) == 1 and way.learner.threads == 1:
+            row["influence_bytes"] = way.learner.memory["influence"]
     return row
 
 
