@@ -18,6 +18,7 @@ class Record:
     def __init__(self, quick, repeats, ceilings, pinned):
         self.quick, self.repeats, self.ceilings, self.pinned = quick, repeats, ceilings, pinned
         self.groups, self.claims = [], []
+        self.machine = machine()  # with its load before ours
 
     def group(self, section, title, ways, base, settings=None, repeats=None):
         """Time the ways in turns; rows by name. base: the name of the row to which the others' ratios are taken."""
@@ -49,7 +50,7 @@ class Record:
             row["of_ceiling"] = row["multiply_adds"] / row["us"] * 1e6 / self.ceilings[f"macs_{row['level']}"]
         return {
             "date": datetime.datetime.now().astimezone().isoformat(timespec="seconds"),
-            "machine": machine(), "versions": versions(), "quick": self.quick, "repeats": self.repeats,
+            "machine": self.machine, "versions": versions(), "quick": self.quick, "repeats": self.repeats,
             "pinned": self.pinned, "sections": list(sections), "ceilings": self.ceilings, "claims": self.claims,
             "groups": self.groups,
         }  # fmt: skip

@@ -29,7 +29,9 @@ def _heading(found):
     known = ", ".join(f"{name} {version}" for name, version in found["versions"].items() if version)
     caches = ", ".join(f"{level} {size // 1024:,} KiB" for level, size in machine["caches"].items())
     yield f"{found['date']}; {machine['cpu']}, {machine['cores']} cores, {machine['vectors'] or 'no AVX'}; {caches}"
-    yield f"{machine['system']}; {known}"
+    yield known
+    load = "" if machine["load"] is None else f", load {machine['load']:.1f} as it began"
+    yield f"{machine['system']}{load}"
     rates = ", ".join(f"{ceilings[f'macs_{place}'] / 1e9:.1f} from {place}" for place in ceilings["bytes"])
     rates = f"{rates}, sgemm {ceilings['sgemm_macs'] / 1e9:.1f}"
     yield f"ceilings of one core, 10^9 float32 multiply-adds a second: {rates}"
