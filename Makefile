@@ -45,10 +45,9 @@ lint: $(VENV)/.full  ## ruff and pyright
 	$(BIN)/ruff check .
 	$(BIN)/pyright --pythonpath $(BIN)/python
 
-bench: $(VENV)/.full  ## time the learner, a stack against its blocks of M, and blocks of steps against torch
-	$(PINS) $(BIN)/python examples/bench_learn.py
+bench: $(VENV)/.full  ## time learning and inference beside other libraries, and a stack against its blocks of M
+	$(PINS) $(BIN)/python -m evsim bench --out bench.json
 	$(PINS) $(BIN)/python examples/bench_stack.py
-	$(PINS) $(BIN)/python examples/bench_blocks.py
 
 docs: $(VENV)/.core  ## write docs/cells.md anew, the page about cells
 	$(BIN)/python -m evsim.describe --out docs/cells.md

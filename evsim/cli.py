@@ -40,6 +40,7 @@ Layout = Annotated[str | None, _Option(help="How digits shows an image: rows or 
 Version = Annotated[bool, _Option("--version", callback=_version, is_eager=True, help="Print the version.")]
 BLOCK = "Of rtrl: steps between two advances of the influence matrix."
 COMPARE = "Learners whose gradients are compared with the exact one: 'snap n=1,tbptt window=8'."
+SECTIONS = "influence, learn, inference, stream, scaling, startup; all of them by default."
 Loss = Annotated[str | None, _Option(help="With --data: cross_entropy, binary_cross_entropy or mse.")]
 
 
@@ -203,6 +204,18 @@ def plan(
     return _guarded(_plan, cell, {"density": density, "density_in": density_in}, rates, block, memory, given, json)
 
 
+@app.command()
+def bench(
+    sections: Annotated[list[str] | None, typer.Argument(metavar="[SECTION ...]", help=SECTIONS)] = None,
+    quick: Annotated[bool, _Option("--quick", help="Tiny sizes: does it run; the figures say nothing.")] = False,
+    repeats: Annotated[int | None, _Option(help="Turns that each way takes.")] = None,
+    out: Annotated[str | None, _Option(metavar="FILE.json", help="Where all figures go.")] = None,
+    json: Json = False,
+) -> int:
+    """Time learning and inference here, beside other libraries and what this machine can do at best."""
+    return _guarded(_bench, sections or (), quick, repeats, out, json)
+
+
 @app.command("list")
 def list_(
     kind: Annotated[str | None, typer.Argument(metavar="[cells|learners|tasks|exports]", help="Or all.")] = None,
@@ -261,6 +274,19 @@ def _plan(cell, options, rates, block, memory, given, json):
     )  # fmt: skip
     show.show_plan(rows, err=json)
     _print_json(json, {"plan": rows})
+
+
+def _bench(sections, quick, repeats, out, json):
+    from evsim.bench.pin import pin_threads
+
+    pinned = pin_threads()  # before numpy is imported
+
+    from evsim.bench.run import run
+    from evsim.bench.table import show_bench
+
+    found = run(sections, quick, repeats, out, pinned)
+    show_bench(found, err=json)
+    _print_json(json, found)
 
 
 def _list(kind, json):

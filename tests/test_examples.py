@@ -14,18 +14,16 @@ ROOT = Path(__file__).resolve().parent.parent
 SMALL = {
     "first_run.py": ("--epochs", "1", "--units", "8", "--threads", "1", "--out", "picture.png"),
     "rtrl_equals_bptt.py": ("--steps", "9"),
-    "bench_learn.py": ("--quick",),
     "bench_stack.py": ("--quick",),
-    "bench_blocks.py": ("--quick",),
+    "cost_against_activity.py": ("--quick", "--out", "picture.png"),
     "error_against_cost.py": ("--quick", "--out", "picture.png"),
     "memory_against_time.py": ("--quick", "--out", "picture.png"),
 }
 SAYS = {
     "first_run.py": "test accuracy",
     "rtrl_equals_bptt.py": "layers.1.threshold",
-    "bench_learn.py": "with a target",
     "bench_stack.py": "cubalif",
-    "bench_blocks.py": "endless stream",
+    "cost_against_activity.py": "dense/ours",
     "error_against_cost.py": "e-prop, adaptive",
     "memory_against_time.py": "block 256",
 }
