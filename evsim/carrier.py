@@ -1,11 +1,14 @@
 """Carrier: base of the learners that carry an influence matrix M along, over the columns and rows of a structure."""
 
 import copy
+from functools import partial
+from typing import NamedTuple
 
 import numpy as np
 
 from evsim.graph import by_target
 from evsim.influence import advance, contract
+from evsim.jit import bind
 from evsim.learner import Learner
 from evsim.memory import aligned_zeros, zeros
 from evsim.network import check_network
@@ -13,6 +16,26 @@ from evsim.structure import pairs
 from evsim.tiles import fit_tiles
 
 PIECE = 32  # steps through which a tile of M is carried while it stays in the cache
+WORTH = 2**22  # entries of M and steps from which on it pays to give threads their part
+
+
+class Scratch(NamedTuple):
+    """What `evsim.influence.advance` needs of one thread, in the order of its arguments."""
+
+    gain: np.ndarray
+    leaks: np.ndarray
+    due: np.ndarray
+    begin: np.ndarray
+    link_ptr: np.ndarray
+    link_mid: np.ndarray
+    link_source: np.ndarray
+    link_coef: np.ndarray
+    Y: np.ndarray
+    shown: np.ndarray
+    fresh: np.ndarray
+    done: np.ndarray
+    list_source: np.ndarray
+    list_coef: np.ndarray
 
 
 class Carrier(Learner):
@@ -103,8 +126,9 @@ class Carrier(Learner):
         units, edges = net.layout.units, self._links
         states = max(len(c.states) for c in net.stack)
         members = int((tiles.span[:, -1] - tiles.span[:, 0]).max())
-        influence = (
+        influence = Scratch(
             zeros((PIECE + 1, units), net.dtype), zeros((PIECE + 1, units), net.dtype),
+            zeros((PIECE + 1, units), np.int32), zeros((PIECE + 1, len(net.stack) + 1), np.int64),
             zeros((PIECE + 1, units + 1), np.int64), zeros((PIECE + 1, units), np.int64),
             zeros((PIECE + 1, edges), np.int32), zeros((states, PIECE + 1, edges), net.dtype),
             aligned_zeros((2 * members + states + 1, tiles.width), net.dtype), zeros(2 * members, np.bool_),
@@ -124,18 +148,30 @@ class Carrier(Learner):
         """Carry M through those slots, and add the gradient of what is told there."""
         for t in range(start, start + steps, PIECE):
             h = min(PIECE, start + steps - t)
-            advance(
-                lo, hi, t, h, 0, len(self._tiles.tile), *self._graph, *self._index, theta, *self._steps, self._tiny,
-                *self._spaces[worker][2], self._counts[worker],
-            )  # fmt: skip
+            if self.streams == 1 < self.threads and h * self._tiles.entries >= WORTH:
+                parts = [self._carry(k, self.threads, k, theta) for k in range(self.threads)]
+                self._side_by_side([partial(part, lo, hi, t, h) for part in parts])
+            else:
+                self._carry(worker, 1, 0, theta)(lo, hi, t, h)
+
+    def _carry(self, worker, parts, part, theta):
+        """`advance` on one of so many parts of the tiles, with weights theta, as a function of four numbers."""
+        key = worker, parts, part, id(theta)
+        if key not in self._calls:
+            ends = np.cumsum(np.diff(self._tiles.tile[:, 3], append=self._tiles.rows) * self._tiles.tile[:, 2])
+            cuts = [int(np.searchsorted(ends, ends[-1] * k / parts)) for k in range(parts)] + [len(ends)]
+            arguments = *self._graph, *self._index, theta, *self._steps, self._tiny
+            scratch = *self._spaces[worker][2], self._counts[worker]
+            self._calls[key] = bind(advance, (cuts[part], cuts[part + 1], *arguments, *scratch))
+        return self._calls[key]
 
     def _work_of(self, work):
         return work.stepping(self._sets, self._recurrent)
 
     def _contract(self, slot, worker):
-        f, graph, index = self._forward, self._graph, self._index
+        f, graph, index, scratch = self._forward, self._graph, self._index, self._spaces[worker][2]
         contract(
             0, self.streams, slot, graph[0], graph[10], *index[:4], *index[5:7], f.phi, f.D,
-            self._delta, self._M, self._scale, self._gradient, self._spaces[worker][2][6], *self._spaces[worker][2][-2:],
+            self._delta, self._M, self._scale, self._gradient, scratch.Y, scratch.list_source, scratch.list_coef,
             self._counts[worker],
         )  # fmt: skip

@@ -15,23 +15,28 @@ LEAKS, EDGES, WRITTEN, ADDED = range(4)
 
 @jit
 def carry_rows(
-    t, M, first_row, Y, prev, now, shown, fresh, scale, flag, top, first, last, unit, row, gain, leaks, ptr, mid,
-    source, coef, home, memory, passing, heard, wide, tiny, done,
+    t, M, first_row, Y, prev, now, shown, fresh, scale, flag, top, first, last, unit, row, gain, leaks, due, due_lo,
+    due_hi, ptr, mid, source, coef, home, memory, passing, heard, wide, tiny, done,
 ):  # fmt: skip
-    """Rows first..last-1 of a layer whose units have one state and follow one another; its sources all have rows."""
+    """Rows first..last-1 of a layer whose units have one state and follow one another; its sources all have rows.
+
+    due[t, due_lo:due_hi]: those of its units that need a row.
+    """
     zero, one = M.dtype.type(0), M.dtype.type(1)
-    missing, base = 0, unit[top]
+    missing, base, shift = 0, unit[top], first - unit[first]
     for r in range(first, last):
-        u, at = unit[r], now + r - top
-        g = gain[t, u]
-        shown[at] = fresh[at] = False
-        a = zero
+        shown[now + r - top] = False
+        fresh[now + r - top] = False
+    if not memory and not passing:
+        for r in range(first, last):
+            scale[flag + r] = zero
+    for d in range(due_lo, due_hi):
+        u = due[t, d]
+        r = u + shift
+        at = now + r - top
+        g, a = gain[t, u], zero
         if memory:
             a = scale[flag + r] * leaks[t, u]
-        elif not passing:
-            scale[flag + r] = zero
-        if g == 0 and not memory:
-            continue
         e, middle, end = ptr[t, u], mid[t, u], ptr[t, u + 1]
         if home:
             end = middle  # the layer below is not in this tile

@@ -88,8 +88,8 @@ def add_local_loss(b, slot, delta, gradient, D, p, p_end, pieces, level, layers,
 def advance(
     lo, hi, start, steps, first_tile, last_tile, layers, layer_of, rec_ptr, rec_source, rec_at, rec_fed, in_ptr,
     in_source, in_at, in_fed, local_q, tile, piece_ptr, pieces, span, whole, unit, row, position, theta, x, y, A, B, C,
-    phi, D, told, delta, M, scale, gradient, tiny, gain, leaks, link_ptr, link_mid, link_source, link_coef, Y, shown,
-    fresh, done, list_source, list_coef, count,
+    phi, D, told, delta, M, scale, gradient, tiny, gain, leaks, due, begin, link_ptr, link_mid, link_source, link_coef,
+    Y, shown, fresh, done, list_source, list_coef, count,
 ):  # fmt: skip
     """Carry M of streams lo..hi-1 through slots start + 1..start + steps; add the gradient of losses told on the way.
 
@@ -104,7 +104,7 @@ def advance(
         held, waiting = M[b], scale[b]
         link(
             b, start, steps, layers, layer_of, rec_ptr, rec_source, rec_at, rec_fed, in_ptr, in_source, in_at, in_fed,
-            theta, A, B, phi, gain, leaks, link_ptr, link_mid, link_source, link_coef,
+            theta, A, B, phi, gain, leaks, due, begin, link_ptr, link_mid, link_source, link_coef,
         )  # fmt: skip
         for i in range(first_tile, last_tile):
             which, column, w = tile[i, 0], tile[i, 1], tile[i, 2]
@@ -131,8 +131,9 @@ def advance(
                     if complete and missing == 0 and whole[which] and states == 1:
                         missing += carry_rows(
                             t, target, first_row, Y, prev, now, shown, fresh, waiting, flag, top, span[which, level],
-                            span[which, level + 1], unit, row, gain, leaks, link_ptr, link_mid, link_source, link_coef,
-                            level == home, memory, passing, heard, wide, tiny, done,
+                            span[which, level + 1], unit, row, gain, leaks, due, begin[t, level], begin[t, level + 1],
+                            link_ptr, link_mid, link_source, link_coef, level == home, memory, passing, heard, wide,
+                            tiny, done,
                         )  # fmt: skip
                     else:
                         missing += carry_listed(

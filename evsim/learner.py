@@ -7,6 +7,7 @@ and when the slots are needed again (`_close`). Classes say what they are in `ex
 """
 
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from math import isfinite, sqrt
 from typing import Any, ClassVar
 
@@ -28,7 +29,8 @@ class Learner:
     """Base of the learners. See the class of the learner for what it computes.
 
     net: Network. loss: "cross_entropy", "binary_cross_entropy" or "mse". streams: independent sequences carried side by
-    side, each with its own state. threads: how many threads `run` spreads them over; results do not depend on it.
+    side, each with its own state. threads: how many `run` spreads them over, or parts of the influence matrix where
+    there is one stream; results do not depend on it.
     """
 
     kind: ClassVar[str]
@@ -389,8 +391,11 @@ class Learner:
         workers = min(self.threads, self.streams)
         if workers == 1:
             return [work(0, self.streams, 0)]
+        cuts = [self.streams * k // workers for k in range(workers + 1)]
+        return self._side_by_side([partial(work, cuts[k], cuts[k + 1], k) for k in range(workers)])
+
+    def _side_by_side(self, jobs):
+        """Call each of `jobs`, at most one for each thread, and wait; returns their results. Nobody spins meanwhile."""
         if self._pool is None:
             self._pool = ThreadPoolExecutor(self.threads, thread_name_prefix="evsim")
-        cuts = [self.streams * k // workers for k in range(workers + 1)]
-        jobs = [self._pool.submit(work, cuts[k], cuts[k + 1], k) for k in range(workers)]
-        return [job.result() for job in jobs]
+        return [job.result() for job in [self._pool.submit(job) for job in jobs]]

@@ -30,11 +30,12 @@ def weigh(b, t, s, u, e, factor, states, channels, fed, level, at, theta, B, coe
 @jit
 def link(
     b, start, steps, layers, layer_of, rec_ptr, rec_source, rec_at, rec_fed, in_ptr, in_source, in_at, in_fed, theta,
-    A, B, phi, gain, leak, ptr, mid, source, coef,
+    A, B, phi, gain, leak, due, begin, ptr, mid, source, coef,
 ):  # fmt: skip
     """List the edges along which influence flows in slots start + t, t = 1..steps, with a coefficient per target state.
 
-    gain[t, u]: as gain_of, t = 0 included. leak[t, u]: A of units of one state. coef[k, t, e] = gain(source) * sum over channels g of B[k, g] * weight[g].
+    gain[t, u]: as gain_of, t = 0 included. leak[t, u]: A of units of one state. due[t]: units that need a row, those of
+    layer l from begin[t, l] to begin[t, l + 1]. coef[k, t, e] = gain(source) * sum over channels g of B[k, g] * weight[g].
     ptr[t, u]..mid[t, u]: recurrent edges of unit u whose source spoke a step ago; mid[t, u]..ptr[t, u + 1]: edges from
     the layer below, of the same step. Targets that need no row have no edges.
     """
@@ -43,14 +44,18 @@ def link(
         for u in range(units):
             gain[t, u] = gain_of(phi, b, start + t, u, layers[layer_of[u], 0])
     for t in range(1, steps + 1):
-        e = 0
+        e, listed = 0, 0
         for u in range(units):
             ptr[t, u] = e
             level = layer_of[u]
             states = layers[level, 0]
+            if u == layers[level, 1]:
+                begin[t, level] = listed
             wanted = layers[level, 2] != 0 or gain[t, u] != 0
             leak[t, u] = A[b, start + t, u, 0, 0]
             if wanted:
+                due[t, listed] = u
+                listed += 1
                 for r in range(rec_ptr[u], rec_ptr[u + 1]):
                     factor = gain[t - 1, rec_source[r]]
                     if factor != 0:
@@ -68,3 +73,4 @@ def link(
                         weigh(b, t, start + t, u, e, factor, states, fed, in_fed, level, in_at[r], theta, B, coef)
                         e += 1
         ptr[t, units] = e
+        begin[t, layers.shape[0]] = listed

@@ -46,7 +46,9 @@ def fit_tiles(net, set_of_unit, sets):
     """Tiles as wide as speed wants them, narrower where masks of many small parts would leave most of a tile empty."""
     found = []
     states = np.repeat([len(c.states) for c in net.stack], [c.units for c in net.stack])
-    rows = max(int(states[s].sum()) for s in sets)
+    # of units without memory not all rows are held at once
+    rows = states * np.repeat([1.0 if c.memory else 0.5 for c in net.stack], [c.units for c in net.stack])
+    rows = max(rows[s].sum() for s in sets)
     for size in ROW_BYTES:
         if size > ENOUGH and size * rows > TILE_BYTES:
             continue
