@@ -58,6 +58,7 @@ class Block:
             zeros(h, np.int32), zeros((g, h), dtype), aligned_zeros((g if k > 1 else 1, h, lanes), dtype),
             aligned_zeros((wide, lanes), dtype), aligned_zeros((lanes, wide), dtype),
         )  # fmt: skip
+        self.seen = np.cumsum([len(c.states) * c.units for c in cells])  # states of each layer and those below
         self.jacobian = zeros((size, size), dtype)
         self.square = sum(len(self.rows_of_set[t[0]]) ** 2 * int(t[2]) for t in tiles.tile)
         self.product = zeros(max(map(len, self.rows_of_set)) * tiles.width, dtype)
@@ -103,7 +104,9 @@ class Block:
                 hist = self._hist(k)
                 self._carry_back(hist, k, b, steps, unit[group], part[group], forward, count)
                 states = self.first_state[unit[group]] + part[group]
-                self.jacobian[states] = hist[0, :-1, : len(states)].T
+                known = self.seen[self.graph[1][unit[group][-1]]]  # layers above have nothing to do with it
+                self.jacobian[states, :known] = hist[0, :known, : len(states)].T
+                self.jacobian[states, known:] = 0
             self._multiply(b, np.repeat(wanted, self.states), M, scale, count)
         else:
             M[b] = 0

@@ -3,7 +3,7 @@
 Lane l of a group is one end state; hist[t, s, l] = d(end state l)/d(state s after slot t). The adjoint step and what
 the block itself adds to M are then sums of vectors over the lanes, for active sources and active inputs alone:
 
-    hist[t - 1] = hist[t] A + (W^T-weighted sums over the targets of units with phi != 0) phi
+    hist(t - 1) = hist(t) A + (W^T-weighted sums over the targets of units with phi != 0) phi
     M[l, column of weight (g, i, j)] += sum over t of hist[t, state of i, l] B_ig(t) z_j(t)
 
 Schmidhuber 1992 (A fixed size storage O(n^3) time complexity learning algorithm for fully recurrent continually running
@@ -35,32 +35,47 @@ def hear(width, t, now, lo, hi, source, end, state, coef, hist, eta, waiting):
 
 
 @jit_fused_inline
-def take(width, b, t, now, u, states, trained, local_q, level, s, phi, D, eta, hist, direct):
-    """lam += eta phi, and the direct terms eta D of a unit's own local parameters."""
-    for k in range(states):
-        factor = phi[b, t, u, k]
-        if factor != 0:
+def arrive(width, b, t, steps, now, after, u, s, states, memory, A, phi, tiny, hist, eta, waits):
+    """hist of a unit's states after slot t: by its own leak from t + 1, and by its event from eta; returns the leaks."""
+    nothing, leaks = 0 * tiny, 0
+    for c in range(states):
+        factor = phi[b, t, u, c] if waits else nothing
+        own = A[b, t + 1, u, c, c] if memory and t < steps else nothing
+        leaks += own != 0
+        if t == steps:  # what the end states are of themselves stands there
             for j in range(width):
-                hist[now, s + k, j] += factor * eta[u, j]
-    for q in range(trained):
-        factor = D[b, t, u, local_q[level, q]]
-        if factor != 0:
+                hist[now, s + c, j] += factor * eta[u, j]
+        elif waits and memory:
             for j in range(width):
-                direct[u, q, j] += factor * eta[u, j]
+                v = own * hist[after, s + c, j] + factor * eta[u, j]
+                hist[now, s + c, j] = v if abs(v) >= tiny else nothing * v
+        elif memory:
+            for j in range(width):
+                v = own * hist[after, s + c, j]
+                hist[now, s + c, j] = v if abs(v) >= tiny else nothing * v
+        elif waits:
+            for j in range(width):
+                hist[now, s + c, j] = factor * eta[u, j]
+        else:
+            for j in range(width):
+                hist[now, s + c, j] = nothing
+        for k in range(states):
+            if k != c and memory and t < steps:
+                other = A[b, t + 1, u, k, c]
+                if other != 0:
+                    leaks += 1
+                    for j in range(width):
+                        hist[now, s + c, j] += other * hist[after, s + k, j]
+    return leaks
 
 
 @jit
-def is_nothing(width, vectors, eta, waiting):
-    """Are all vectors 0, and eta of those that wait."""
-    for s in range(vectors.shape[0]):
+def is_nothing(width, hist, now, units):
+    """Are all of hist's vectors of that slot 0, of the first so many states."""
+    for s in range(units):
         for j in range(width):
-            if vectors[s, j] != 0:
+            if hist[now, s, j] != 0:
                 return False
-    for u in range(waiting.shape[0]):
-        if waiting[u]:
-            for j in range(width):
-                if eta[u, j] != 0:
-                    return False
     return True
 
 
@@ -69,13 +84,16 @@ def carry_back(
     lanes, b, steps, rows, row_state, top, layers, first_state, local_q, rec_source, rec_end, rec_begin, rec_state,
     rec_coef, in_source, in_end, in_begin, in_state, in_coef, A, phi, D, tiny, hist, eta, waiting, direct, count,
 ):  # fmt: skip
-    """Fill hist for one group of `rows` end states row_state, all of layers up to `top`; direct (units, L, lanes).
+    """Fill hist (slots, states, lanes) for one group of `rows` end states row_state, all of layers up to `top`.
 
-    hist may have fewer slots than the block: slot t then stands at t modulo their number, and only the last are left.
-    tiny: what has become smaller is 0; where nothing else is left, so is the rest of the way.
+    direct (units, L, lanes): the terms of local parameters. hist may have fewer slots than the block: slot t then
+    stands at t modulo their number, and only the last are left. tiny: what has become smaller is 0; where nothing else
+    is left, so is the rest of the way.
     """
     units, depth, width = first_state.shape[0], hist.shape[0], UNIT * len(lanes)
-    for s in range(hist.shape[1]):
+    end = units if top + 1 == layers.shape[0] else layers[top + 1, 1]
+    below = first_state[end - 1] + layers[top, 0]  # states of the layers that matter
+    for s in range(below):
         for j in range(width):
             hist[steps % depth, s, j] = 0
     for r in range(rows):
@@ -85,66 +103,42 @@ def carry_back(
         for q in range(direct.shape[1]):
             for j in range(width):
                 direct[u, q, j] = 0
-    for t in range(steps, 0, -1):
-        now, before = t % depth, (t - 1) % depth
+    for t in range(steps, -1, -1):
+        now, after = t % depth, (t + 1) % depth
         for level in range(top, -1, -1):
-            states, first = layers[level, 0], layers[level, 1]
+            states, first, memory, trained = layers[level, 0], layers[level, 1], layers[level, 2] != 0, layers[level, 6]
             last = layers[level + 1, 1] if level + 1 < layers.shape[0] else units
-            trained, leak = layers[level, 6], 0
+            leak = 0
             for u in range(first, last):
+                leak += arrive(
+                    width, b, t, steps, now, after, u, first_state[u], states, memory, A, phi, tiny, hist, eta,
+                    waiting[u],
+                )  # fmt: skip
                 if waiting[u]:
-                    take(
-                        width, b, t, now, u, states, trained, local_q, level, first_state[u], phi, D, eta, hist, direct
-                    )
                     waiting[u] = False
-            if level > 0:
-                propagate = hear(
-                    width, t, now, in_begin[t, level - 1], in_begin[t, level], in_source, in_end, in_state, in_coef,
-                    hist, eta, waiting,
-                )  # fmt: skip
-                count[level, PROPAGATE] += propagate * rows
-            propagate = hear(
-                width, t, now, rec_begin[t, level], rec_begin[t, level + 1], rec_source, rec_end, rec_state, rec_coef,
-                hist, eta, waiting,
-            )  # fmt: skip
-            count[level, PROPAGATE] += propagate * rows
-            for u in range(first, last):
-                s = first_state[u]
-                if states == 1 and layers[level, 2] != 0:
-                    factor = A[b, t, u, 0, 0]
-                    leak += factor != 0
-                    for j in range(width):
-                        v = factor * hist[now, s, j]
-                        hist[before, s, j] = v if abs(v) >= tiny else 0 * v
-                    continue
-                for c in range(states):
-                    for j in range(width):
-                        hist[before, s + c, j] = 0
-                if layers[level, 2] == 0:
-                    continue
-                for c in range(states):
-                    for k in range(states):
-                        factor = A[b, t, u, k, c]
+                    for q in range(trained):
+                        factor = D[b, t, u, local_q[level, q]]
                         if factor != 0:
-                            leak += 1
                             for j in range(width):
-                                v = hist[before, s + c, j] + factor * hist[now, s + k, j]
-                                hist[before, s + c, j] = v if abs(v) >= tiny else 0 * v
+                                direct[u, q, j] += factor * eta[u, j]
             count[level, LEAK] += leak * rows
-        if t % SCAN == 1 and is_nothing(width, hist[before], eta, waiting):
-            for u in range(units):
-                waiting[u] = False
-            for s in range(max(0, t - depth), t - 1):
-                hist[s % depth] = 0
-            break
-    for level in range(top, -1, -1):
-        last = layers[level + 1, 1] if level + 1 < layers.shape[0] else units
-        for u in range(layers[level, 1], last):
-            if waiting[u]:
-                take(
-                    width, b, 0, 0, u, layers[level, 0], layers[level, 6], local_q, level, first_state[u], phi, D, eta,
-                    hist, direct,
+            if t > 0:
+                edges = hear(
+                    width, t, now, rec_begin[t, level], rec_begin[t, level + 1], rec_source, rec_end, rec_state,
+                    rec_coef, hist, eta, waiting,
                 )  # fmt: skip
+                if level > 0:
+                    edges += hear(
+                        width, t, now, in_begin[t, level - 1], in_begin[t, level], in_source, in_end, in_state,
+                        in_coef, hist, eta, waiting,
+                    )  # fmt: skip
+                count[level, PROPAGATE] += edges * rows
+        if t % SCAN == 0 and t > 0 and is_nothing(width, hist, now, below):
+            for before in range(max(0, t + 1 - depth), t):
+                for s in range(below):
+                    for j in range(width):
+                        hist[before % depth, s, j] = 0
+            break
 
 
 @jit_fused_inline
