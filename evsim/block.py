@@ -13,8 +13,7 @@ from evsim.listing import list_block
 from evsim.memory import aligned_zeros, zeros
 from evsim.opcount import PROPAGATE
 
-
-# Derivatives of later states that are smaller count as 0. Whatever is lost by that is as small, and Adam's second moment
+# Derivatives of later states that are smaller count as 0. What is lost by that is as small, and Adam's second moment
 # could not hold its square; but a block that outlasts the network's memory then needs no product.
 GONE = {4: 2.0**-100, 8: 2.0**-1000}
 

@@ -151,8 +151,8 @@ def advance(
                         )  # fmt: skip
                     if told[b, slot] and level == last:
                         read = add_loss(
-                            b, slot, delta[b, slot], layers[level, 1], target, at, waiting,
-                            flag, top, span[which, level], span[which, level + 1], unit, row, states, passing, phi, list_source,
+                            b, slot, delta[b, slot], layers[level, 1], target, at, waiting, flag, top,
+                            span[which, level], span[which, level + 1], unit, row, states, passing, phi, list_source,
                             list_coef[0], Y, lost, some_loss, wide,
                         )  # fmt: skip
                         some_loss = some_loss or read > 0
@@ -185,8 +185,8 @@ def contract(
             top = span[which, home]
             read = add_loss(
                 b, slot, delta[b, slot], layers[level, 1], M[b], tile[i, 3], scale[b], tile[i, 4] - top, top,
-                span[which, level], span[which, level + 1], unit, row, layers[level, 0], False, phi, list_source, list_coef[0], Y, lost,
-                False, w,
+                span[which, level], span[which, level + 1], unit, row, layers[level, 0], False, phi, list_source,
+                list_coef[0], Y, lost, False, w,
             )  # fmt: skip
             if read > 0:
                 for j in range(w):

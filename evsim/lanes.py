@@ -36,7 +36,7 @@ def hear(width, t, now, lo, hi, source, end, state, coef, hist, eta, waiting):
 
 @jit_fused_inline
 def arrive(width, b, t, steps, now, after, u, s, states, memory, A, phi, tiny, hist, eta, waits):
-    """hist of a unit's states after slot t: by its own leak from t + 1, and by its event from eta; returns the leaks."""
+    """hist of a unit's states after slot t, by its own leak from t + 1 and its event from eta; returns the leaks."""
     nothing, leaks = 0 * tiny, 0
     for c in range(states):
         factor = phi[b, t, u, c] if waits else nothing

@@ -7,7 +7,6 @@ and when the slots are needed again (`_close`). Classes say what they are in `ex
 """
 
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 from math import isfinite, sqrt
 from typing import Any, ClassVar
 
@@ -392,7 +391,7 @@ class Learner:
         if workers == 1:
             return [work(0, self.streams, 0)]
         cuts = [self.streams * k // workers for k in range(workers + 1)]
-        return self._side_by_side([partial(work, cuts[k], cuts[k + 1], k) for k in range(workers)])
+        return self._side_by_side([lambda k=k: work(cuts[k], cuts[k + 1], k) for k in range(workers)])
 
     def _side_by_side(self, jobs):
         """Call each of `jobs`, at most one for each thread, and wait; returns their results. Nobody spins meanwhile."""

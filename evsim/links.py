@@ -35,7 +35,7 @@ def link(
     """List the edges along which influence flows in slots start + t, t = 1..steps, with a coefficient per target state.
 
     gain[t, u]: as gain_of, t = 0 included. leak[t, u]: A of units of one state. due[t]: units that need a row, those of
-    layer l from begin[t, l] to begin[t, l + 1]. coef[k, t, e] = gain(source) * sum over channels g of B[k, g] * weight[g].
+    layer l from begin[t, l] to begin[t, l + 1]; coef[k, t, e] = gain(source) * sum over channels of B[k, g] weight[g].
     ptr[t, u]..mid[t, u]: recurrent edges of unit u whose source spoke a step ago; mid[t, u]..ptr[t, u + 1]: edges from
     the layer below, of the same step. Targets that need no row have no edges.
     """

@@ -9,15 +9,18 @@ from evsim.sweep import moves
 
 @jit
 def list_sources(
-    b, t, slot, up, offset, layers, first_state, fed, ptr, target, at, theta, B, phi, source, end, begin, state, coef,
+    b, t, slot, up, offset, layers, first_state, fed, ptr, target, at, theta, B, phi, present, source, end, begin,
+    state, coef,
 ):  # fmt: skip
     """List the edges along which slot t hears the events of `slot`, by source, with a coefficient per target state.
 
     up: 0 for recurrent edges, 1 for those to the layer above; the edges of unit u begin at ptr[offset + u]. Entries of
     level l are begin[t, l]..begin[t, l + 1] - 1; the edges of entry a end at end[t, a], each with state, coef.
+    present[u, t]: is the state of unit u read by anything.
     """
-    levels, units = layers.shape[0], first_state.shape[0]
+    levels, units, zero = layers.shape[0], first_state.shape[0], theta.dtype.type(0)
     a, e = 0, 0
+    slopes, states_now, coefs = B[b, t], state[t], coef[t]
     for level in range(levels):
         begin[t, level] = a
         upper = level + up
@@ -26,7 +29,7 @@ def list_sources(
         width = layers[upper, 4 - up]
         if width == 0:
             continue
-        states, memory = layers[upper, 0], layers[upper, 2] != 0
+        states, channels = layers[upper, 0], fed[upper]
         last = layers[level + 1, 1] if level + 1 < levels else units
         for u in range(layers[level, 1], last):
             if not moves(phi, b, slot, u, layers[level, 0]):
@@ -34,15 +37,15 @@ def list_sources(
             before = e
             for edge in range(ptr[offset + u], ptr[offset + u + 1]):
                 i, p = target[edge], at[edge]
-                if not memory and not moves(phi, b, t, i, states):
+                if not present[i, t]:
                     continue  # nothing reads such a unit's state
                 for k in range(states):
-                    total = 0 * theta[0]
+                    slope, total = slopes[i, k], zero
                     for g in range(width):
-                        total += B[b, t, i, k, fed[upper, g]] * theta[p + g]
+                        total += slope[channels[g]] * theta[p + g]
                     if total != 0:
-                        state[t, e] = first_state[i] + k
-                        coef[t, e] = total
+                        states_now[e] = first_state[i] + k
+                        coefs[e] = total
                         e += 1
             if e > before:
                 source[t, a] = u
@@ -88,14 +91,15 @@ def list_block(
 ):  # fmt: skip
     """List a block's edges and events; returns (edges along which influence flows, own inputs), both over all slots."""
     flows, own = 0, 0
+    spread_steps(b, steps, layers, layer_of, B, C, phi, gain, local, present)
     for t in range(1, steps + 1):
         list_sources(
-            b, t, t - 1, 0, 0, layers, first_state, rec_fed, rec_ptr, rec_target, rec_at, theta, B, phi, rec_source,
-            rec_end, rec_begin, rec_state, rec_coef,
+            b, t, t - 1, 0, 0, layers, first_state, rec_fed, rec_ptr, rec_target, rec_at, theta, B, phi, present,
+            rec_source, rec_end, rec_begin, rec_state, rec_coef,
         )  # fmt: skip
         list_sources(
-            b, t, t, 1, n_in, layers, first_state, in_fed, in_ptr, in_target, in_at, theta, B, phi, in_source, in_end,
-            in_begin, in_state, in_coef,
+            b, t, t, 1, n_in, layers, first_state, in_fed, in_ptr, in_target, in_at, theta, B, phi, present, in_source,
+            in_end, in_begin, in_state, in_coef,
         )  # fmt: skip
         for end, begin in ((rec_end, rec_begin), (in_end, in_begin)):
             last = begin[t, layers.shape[0]]
@@ -103,7 +107,6 @@ def list_block(
     list_events(y, b, 0, steps - 1, 1, 0, rec_time, rec_value, rec_length)
     list_events(x, b, 1, steps, 0, 0, in_time, in_value, in_length)
     list_events(y, b, 1, steps, 0, n_in, in_time, in_value, in_length)
-    spread_steps(b, steps, layers, layer_of, B, C, phi, gain, local, present)
     for u in range(layer_of.shape[0]):
         level = layer_of[u]
         own += rec_length[u] * layers[level, 4] * (rec_ptr[u + 1] - rec_ptr[u])

@@ -7,15 +7,17 @@ for every few terms. So its machine code is laid down here: strips of the row, s
 in registers until all terms are in. Terms are added in the order of the list, a product and its sum rounded once
 where the processor can; results do not depend on how wide its registers are. Nothing is allocated.
 
-`combine_2` to `combine_4` make so many rows, to, to + 1, ..., of the same others, by coef[r, n]: what is read serves all.
+`combine_2` to `combine_4` make so many rows of the same others, from `to` on, by coef[r, n]: what is read serves all.
 
 out, rows: matrices whose rows have no gaps; source: whole numbers; coef: numbers. a == 0: what stood in out is not
 read. With NUMBA_BOUNDSCHECK or NUMBA_DISABLE_JIT the same is done by plain loops, which the first checks.
 """
 
+from typing import Any
+
 from llvmlite import ir
-from numba import config, types
-from numba.core import cgutils
+from numba import types
+from numba.core import cgutils, config
 from numba.extending import intrinsic
 
 from evsim.jit import jit_fused
@@ -24,6 +26,7 @@ STRIPS = (8, 4, 2, 1)  # registers' worth of a row that are held at once, the mo
 MOST = 12  # registers that hold sums
 REGISTER = 64  # bytes; where registers are narrower the compiler takes more of them
 FUSED = ("contract",)
+_CHECKED = config.BOUNDSCHECK  # type: ignore[attr-defined]
 INDEX, BYTES = ir.IntType(64), ir.IntType(8).as_pointer()
 
 
@@ -65,9 +68,8 @@ def _compiled(several):
 def _generate(several, context, builder, signature, args):
     out, to, a, rows, base, source, coef, first, last, width = args
     kinds = signature.args
-    arrays = [
-        context.make_array(kinds[k])(context, builder, given) for k, given in ((0, out), (3, rows), (5, source), (6, coef))
-    ]
+    given = (0, out), (3, rows), (5, source), (6, coef)
+    arrays = [context.make_array(kinds[k])(context, builder, value) for k, value in given]
     pitches = [cgutils.unpack_tuple(builder, array.strides) for array in arrays]
     number = context.get_data_type(kinds[0].dtype)
     bits = kinds[0].dtype.bitwidth
@@ -166,11 +168,11 @@ def _fill(builder, value, vector):
     return builder.shuffle_vector(one, undefined, ir.Constant(ir.VectorType(ir.IntType(32), vector.count), None))
 
 
-def _code(several):
+def _code(several) -> Any:
     plain = plain_combine if several == 1 else _plain(several)
-    if config.DISABLE_JIT:
+    if config.DISABLE_JIT:  # type: ignore[attr-defined]
         return plain
-    return jit_fused(plain) if config.BOUNDSCHECK else _compiled(several)
+    return jit_fused(plain) if _CHECKED else _compiled(several)
 
 
 combine, combine_2, combine_3, combine_4 = (_code(several) for several in (1, 2, 3, 4))

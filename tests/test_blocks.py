@@ -212,3 +212,45 @@ def test_a_window_as_long_as_the_sequence_truncates_nothing():
             learner = evsim.TBPTT(net, loss="mse", window=window)
             feed(learner, x, targets, np.ones(30, bool))
             assert (worst(learner.gradients(), truth) <= TOLERANCE) == exact
+
+
+# Groups of rows, and what fades
+
+@pytest.mark.parametrize("kinds", [("evrnn", "egru"), ("egru", "lif", "evrnn")], ids="-".join)
+def test_groups_of_rows_that_change_from_block_to_block(kinds):
+    """Layers of many units are swept in groups: what an earlier block left above a group's own layers is not read."""
+    cells = [pick_cell(kind)(150, density=0.1, half_width=0.4) for kind in kinds]
+    net = evsim.Network(8, cells, evsim.Readout(4), dtype="float64", seed=1)
+    rng = np.random.default_rng(0)
+    x, targets = 2 * rng.standard_normal((100, 8)), rng.integers(4, size=100)
+    for h in (5, 33):
+        steps, swept = evsim.RTRL(net), Swept(net, block=h)
+        for lo, hi in ((0, 43), (43, 75), (75, 100)):
+            for learner in (steps, swept):
+                learner.run(x[lo:hi], targets[lo:hi])
+            net.load_parameters(net.parameters())  # closes the open block, with so many steps as there are
+            assert worst(swept.gradients(), steps.gradients()) <= TOLERANCE
+
+
+def pick_cell(kind):
+    return {"evrnn": evsim.EvRNN, "egru": evsim.EGRU, "lif": evsim.LIF}[kind]
+
+
+@pytest.mark.parametrize("bias", [-3.0, 6.0])
+def test_a_block_that_outlasts_the_networks_memory_needs_no_product(bias):
+    """In float32, what is left of a derivative after a block: nothing, or enough for a product; exact both times."""
+    net = evsim.Network(6, evsim.EGRU(40, density=0.2), evsim.Readout(3), seed=2)
+    values = net.parameters()
+    values["layers.0.bias"][0] = bias  # of z: how much of its state a unit keeps
+    values["layers.0.weight_rec"] *= 0.3
+    net.load_parameters(values)
+    rng = np.random.default_rng(0)
+    x, targets = 2 * rng.standard_normal((700, 6)).astype(np.float32), rng.integers(3, size=700)
+    steps, swept = evsim.RTRL(net), Swept(net, block=200)
+    for learner in (steps, swept):
+        learner.run(x, targets)
+    truth = steps.gradients()
+    for name, found in swept.gradients().items():
+        np.testing.assert_allclose(found, truth[name], rtol=2e-3, atol=2e-4 * np.abs(truth[name]).max(), err_msg=name)
+    jacobian = swept._spaces[0][4].jacobian
+    assert (np.abs(jacobian).max() == 0) == (bias < 0)

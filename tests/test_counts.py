@@ -1,5 +1,7 @@
 """Counted work: the kernels' counters against plain loops, and against the closed forms."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from naive import Counter, loss_and_error
@@ -191,7 +193,7 @@ def test_closed_forms(kind, density, seed):
         if K == 1:
             own = [sum(columns for columns, owners in tiles_of(learner) if i in owners) for i in range(n)]
             leaks, mask = 0, net.masks()["layers.0.weight_rec"][0]
-            for before, step in zip(found, found[1:]):
+            for before, step in pairwise(found):
                 arrives = (mask & before.phi.any(1)).any(1)
                 leaks += (step.A[:, 0, 0] != 0) @ np.where(arrives, P, own)
             assert 0 < done["leak"] == pytest.approx(leaks / steps, rel=0.1)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import evsim
-from evsim.tiles import SMALL, ROW_BYTES, build_tiles
+from evsim.tiles import ROW_BYTES, SMALL, build_tiles
 
 UNITS = 240
 
