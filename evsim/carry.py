@@ -149,7 +149,7 @@ def carry_listed(
 def carry_own(
     t, M, first_row, Y, now, shown, fresh, scale, flag, row, top, gain, memory, passing, heard, wide, done, which,
     position, states, b, slot, p, p_end, pieces, column, level, layers, in_fed, rec_fed, local_q, x, in_source,
-    rec_source, y, B, C, phi, D,
+    rec_source, y, B, C, phi,
 ):  # fmt: skip
     """Own inputs, biases and local parameters of the units whose columns, pieces p..p_end-1, stand in the tile.
 
@@ -185,6 +185,14 @@ def carry_own(
             shown[at] = True
             if not passing:
                 show(Y, at, M, to, wide, one, states, phi, b, slot, u)
-            for piece in range(begin, p):
-                show_locals(Y, at, g, D, b, slot, u, column, pieces, piece, layers, level, local_q)
     return found
+
+
+@jit
+def show_own(Y, now, shown, gain, D, b, slot, column, pieces, p, p_end, layers, level, local_q, position, which):
+    """Add D of units' own local parameters to what is kept of them, in the tile whose columns are pieces p..p_end-1."""
+    for piece in range(p, p_end):
+        u = pieces[piece, 0]
+        at = now + position[which, u]
+        if shown[at]:
+            show_locals(Y, at, gain[u], D, b, slot, u, column, pieces, piece, layers, level, local_q)

@@ -12,11 +12,11 @@ either: its leak goes into a factor, `scale`, by which the row is multiplied whe
 `evsim.carry` passes a step through a layer's rows, `evsim.rows` through one row, where the names are explained.
 """
 
-from evsim.carry import ADDED, EDGES, LEAKS, WRITTEN, carry_listed, carry_own, carry_rows
+from evsim.carry import ADDED, EDGES, LEAKS, WRITTEN, carry_listed, carry_own, carry_rows, show_own
 from evsim.jit import jit
 from evsim.links import link
 from evsim.opcount import GRADIENT, IMMEDIATE, LEAK, PROPAGATE, ROWS, WORDS_READ, WORDS_WRITTEN
-from evsim.rows import first_local, show, show_locals
+from evsim.rows import first_local, show
 from evsim.vector import combine
 
 
@@ -37,26 +37,21 @@ def recall(
                 show(Y, r - start, M, first_row + row[r], wide, held, layers[layer_of[u], 0], phi, b, slot, u)
             else:
                 filled = False
-    for piece in range(p, p_end):
-        u = pieces[piece, 0]
-        at = position[which, u]
-        if shown[at]:
-            show_locals(Y, at, gain[0, u], D, b, slot, u, column, pieces, piece, layers, home, local_q)
+    show_own(Y, 0, shown, gain[0], D, b, slot, column, pieces, p, p_end, layers, home, local_q, position, which)
     return filled
 
 
 @jit
 def add_loss(
     b, slot, error, first_unit, M, first_row, scale, flag, top, first, last, unit, row, states, known, phi, source,
-    coef, Y, lost, more, wide,
+    coef, Y, lost, wide,
 ):  # fmt: skip
     """Y[lost] += sum of error * phi * rows first..last-1; returns how many rows of M that were.
 
     error: d loss / d event of these units. known: rows stand in M one after another, and hold as they are where phi is
-    not 0. more: does Y[lost] hold anything.
+    not 0.
     """
-    zero, one = M.dtype.type(0), M.dtype.type(1)
-    n = 0
+    one, n = M.dtype.type(1), 0
     for r in range(first, last):
         u = unit[r]
         sent = error[u - first_unit]
@@ -70,18 +65,25 @@ def add_loss(
                 coef[n] = factor
                 n += 1
     if n > 0:
-        combine(Y, lost, one if more else zero, M, first_row, source, coef, 0, n, wide)
+        combine(Y, lost, one, M, first_row, source, coef, 0, n, wide)
     return n
 
 
 @jit
-def add_local_loss(b, slot, delta, gradient, D, p, p_end, pieces, level, layers, local_q):
-    """Add error * D to the gradient of the trained local parameters that pieces p..p_end-1 hold."""
+def add_local_loss(b, slot, delta, Y, lost, column, D, p, p_end, pieces, level, layers, local_q):
+    """Y[lost] += error * D in the columns of trained local parameters that pieces p..p_end-1 hold."""
     for piece in range(p, p_end):
         if pieces[piece, 6] != 0:
-            u, place = pieces[piece, 0], first_local(0, pieces, piece, layers, level)
+            u, place = pieces[piece, 0], first_local(column, pieces, piece, layers, level)
             for q in range(layers[level, 6]):
-                gradient[b, place + q] += delta[b, slot, u - layers[level, 1]] * D[b, slot, u, local_q[level, q]]
+                Y[lost, place + q] += delta[b, slot, u - layers[level, 1]] * D[b, slot, u, local_q[level, q]]
+
+
+@jit
+def move(to, a, source, c, w):
+    """to[a : a + w] = source[c : c + w]."""
+    for j in range(w):
+        to[a + j] = source[c + j]
 
 
 @jit
@@ -106,6 +108,9 @@ def advance(
             b, start, steps, layers, layer_of, rec_ptr, rec_source, rec_at, rec_fed, in_ptr, in_source, in_at, in_fed,
             theta, A, B, phi, gain, leaks, due, begin, link_ptr, link_mid, link_source, link_coef,
         )  # fmt: skip
+        some_loss = False
+        for t in range(1, steps + 1):
+            some_loss = some_loss or told[b, start + t]
         for i in range(first_tile, last_tile):
             which, column, w = tile[i, 0], tile[i, 1], tile[i, 2]
             first_row, flag, home = tile[i, 3], tile[i, 4], tile[i, 5]
@@ -118,7 +123,8 @@ def advance(
                 span[which, levels], unit, row, layer_of, layers, pieces, p, p_end, local_q, position, which,
             )  # fmt: skip
             flag -= top
-            some_loss = False
+            if some_loss:
+                move(Y[lost], 0, gradient[b], column, w)
             for t in range(1, steps + 1):
                 slot, missing = start + t, 0
                 for level in range(home, levels):
@@ -147,18 +153,24 @@ def advance(
                             t, target, first_row, Y, now, shown, fresh, waiting, flag, row, top, gain, memory, passing,
                             heard, wide, done, which, position, states, b, slot, p, p_end, pieces, column, level,
                             layers, in_fed, rec_fed, local_q, below, in_source, rec_source, y, B, C,
-                            phi, D,
+                            phi,
                         )  # fmt: skip
                     if told[b, slot] and level == last:
                         read = add_loss(
                             b, slot, delta[b, slot], layers[level, 1], target, at, waiting, flag, top,
                             span[which, level], span[which, level + 1], unit, row, states, passing, phi, list_source,
-                            list_coef[0], Y, lost, some_loss, wide,
+                            list_coef[0], Y, lost, wide,
                         )  # fmt: skip
-                        some_loss = some_loss or read > 0
-                        if level == home and not (passing and heard):  # else D is in Y
-                            add_local_loss(b, slot, delta, gradient, D, p, p_end, pieces, level, layers, local_q)
+                        if level == home:
+                            add_local_loss(
+                                b, slot, delta, Y, lost, column, D, p, p_end, pieces, level, layers, local_q
+                            )  # fmt: skip
                         count[level, GRADIENT] += read * w
+                    if level == home:
+                        show_own(
+                            Y, now, shown, gain[t], D, b, slot, column, pieces, p, p_end, layers, level, local_q,
+                            position, which,
+                        )  # fmt: skip
                     count[level, LEAK] += done[LEAKS] * w
                     count[level, PROPAGATE] += done[EDGES] * w
                     count[level, IMMEDIATE] += done[ADDED]
@@ -168,8 +180,7 @@ def advance(
                 complete = missing == 0
                 prev, now = now, prev
             if some_loss:
-                for j in range(w):
-                    gradient[b, column + j] += Y[lost, j]
+                move(gradient[b], column, Y[lost], 0, w)
 
 
 @jit
@@ -183,16 +194,15 @@ def contract(
         for i in range(tile.shape[0]):
             which, column, w, home = tile[i, 0], tile[i, 1], tile[i, 2], tile[i, 5]
             top = span[which, home]
+            move(Y[lost], 0, gradient[b], column, w)
             read = add_loss(
                 b, slot, delta[b, slot], layers[level, 1], M[b], tile[i, 3], scale[b], tile[i, 4] - top, top,
                 span[which, level], span[which, level + 1], unit, row, layers[level, 0], False, phi, list_source,
-                list_coef[0], Y, lost, False, w,
+                list_coef[0], Y, lost, w,
             )  # fmt: skip
-            if read > 0:
-                for j in range(w):
-                    gradient[b, column + j] += Y[lost, j]
             if home == level:
                 add_local_loss(
-                    b, slot, delta, gradient, D, piece_ptr[i], piece_ptr[i + 1], pieces, level, layers, local_q
+                    b, slot, delta, Y, lost, column, D, piece_ptr[i], piece_ptr[i + 1], pieces, level, layers, local_q
                 )
+            move(gradient[b], column, Y[lost], 0, w)
             count[level, GRADIENT] += read * w
