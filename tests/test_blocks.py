@@ -216,20 +216,20 @@ def test_a_window_as_long_as_the_sequence_truncates_nothing():
 
 # Groups of rows, and what fades
 
-@pytest.mark.parametrize("kinds", [("evrnn", "egru"), ("egru", "lif", "evrnn")], ids="-".join)
-def test_groups_of_rows_that_change_from_block_to_block(kinds):
+@pytest.mark.parametrize("kinds, h", [(("evrnn", "egru"), 5), (("egru", "lif", "evrnn"), 33)])
+def test_groups_of_rows_that_change_from_block_to_block(kinds, h):
     """Layers of many units are swept in groups: what an earlier block left above a group's own layers is not read."""
     cells = [pick_cell(kind)(150, density=0.1, half_width=0.4) for kind in kinds]
     net = evsim.Network(8, cells, evsim.Readout(4), dtype="float64", seed=1)
     rng = np.random.default_rng(0)
     x, targets = 2 * rng.standard_normal((100, 8)), rng.integers(4, size=100)
-    for h in (5, 33):
-        steps, swept = evsim.RTRL(net), Swept(net, block=h)
-        for lo, hi in ((0, 43), (43, 75), (75, 100)):
-            for learner in (steps, swept):
-                learner.run(x[lo:hi], targets[lo:hi])
+    steps, swept = evsim.RTRL(net), Swept(net, block=h)
+    for lo, hi in ((0, 43), (43, 44), (44, 75), (75, 100)):
+        for learner in (steps, swept):
+            learner.run(x[lo:hi], targets[lo:hi])
+        if lo == 44:
             net.load_parameters(net.parameters())  # closes the open block, with so many steps as there are
-            assert worst(swept.gradients(), steps.gradients()) <= TOLERANCE
+    assert worst(swept.gradients(), steps.gradients()) <= TOLERANCE
 
 
 def pick_cell(kind):
