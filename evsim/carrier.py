@@ -94,7 +94,15 @@ class Carrier(Learner):
 
     def state(self):
         held = self._M.copy() if self._scale.any() else self._M[:, :0]
+        if held.size:
+            held[np.repeat(self._scale, self._rows_of_flag, axis=1) == 0] = 0  # nobody reads it, and it may be NaN
         return {**super().state(), "scale": self._scale.copy(), "M": held}
+
+    @property
+    def _rows_of_flag(self):
+        """How many rows of M each entry of `scale` stands for; both are in the same order."""
+        states = np.array([len(c.states) for c in self.net.stack for _ in range(c.units)])
+        return np.concatenate([states[self._sets[1][which]] for which in self._tiles.tile[:, 0]])
 
     def _state_shapes(self, name, array, steps):
         return (array.shape, self._M.shape) if name == "M" else super()._state_shapes(name, array, steps)

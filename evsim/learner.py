@@ -20,7 +20,7 @@ from evsim.loss import KINDS, send_down, tell
 from evsim.memory import count_bytes, zeros
 from evsim.network import check_network
 from evsim.opcount import UPDATE, new_count, totals
-from evsim.saved import check_state, restore
+from evsim.saved import check_state, copy_slots, restore
 from evsim.targets import one_target, run_targets
 
 
@@ -257,12 +257,12 @@ class Learner:
         if self._open and not self.keeps:
             self._make_room(0, self.streams, self._open, 0)
             self._open = 0
-        steps = slice(0, self._open + 1)
+        slots = copy_slots(self._slots(), self._open + 1, self.streams, self._told)
         return {
             "streams": np.array(self.streams), "stepped": np.array(self._stepped), "open": np.array(self._open),
             "stale": np.array(self._version != self.net.version),
             "gradient": self._gradient.copy(), "loss": self._loss.copy(), "counts": self.counts,
-            "stored": forward.stored.copy(), **{name: array[:, steps].copy() for name, array in self._slots().items()},
+            "stored": forward.stored.copy(), **slots,
         }  # fmt: skip
 
     def _slots(self):

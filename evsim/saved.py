@@ -1,4 +1,4 @@
-"""What a checkpoint says of a learner's state, held against what the learner needs."""
+"""What a checkpoint says of a learner's state: copied for it, and held against what the learner needs."""
 
 import numpy as np
 
@@ -12,6 +12,21 @@ def check_state(state, wanted, shapes):
             raise ValueError(f"{name} of the learner's state is {found}, but {needed} is needed")
         if given.dtype.kind == "f" and not np.isfinite(given).all():
             raise ValueError(f"{name} of the learner's state holds NaN or infinity")
+
+
+def copy_slots(slots, count, streams, told):
+    """Copies of the first `count` slots of arrays (streams, slots, ...).
+
+    What nobody is going to read, left by untold steps and idle streams, is 0: if something has diverged there, it is
+    NaN or infinite.
+    """
+    found = {name: array[:, :count].copy() for name, array in slots.items()}
+    for array in found.values():
+        if array.dtype.kind == "f":
+            array[streams:] = 0
+    if "delta" in found:
+        found["delta"][~told[:, :count]] = 0
+    return found
 
 
 def restore(learner, state):

@@ -5,6 +5,7 @@ import pickle
 
 import numpy as np
 import pytest
+from oracle import Swept, network, sequence, targets_for
 
 import evsim
 from evsim.files import replacing
@@ -132,3 +133,28 @@ def test_a_layer_that_could_not_be_found_again_is_not_saved(tmp_path):
         with pytest.raises(ValueError, match=sentence):
             evsim.save(tmp_path / "file", net)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("make", [evsim.RTRL, Swept, evsim.TBPTT, evsim.SnAp], ids=lambda make: make.__name__)
+def test_what_diverged_before_a_reset_does_not_keep_a_learner_from_being_saved(make):
+    """M, errors and idle streams may still hold NaN, where nobody is going to read it."""
+    net = network(("evrnn",), units=(8,), dtype="float32")
+    good, x, targets = net.parameters(), sequence(net, 12), targets_for(net, "mse", (12,))
+    options = {"block": 8} if make is Swept else {}
+    learner, fresh, found = (make(net, "mse", streams=2, **options) for _ in range(3))
+    net.load_parameters({name: 1e15 * v if "weight" in name else v for name, v in good.items()})
+    with np.errstate(all="ignore"):
+        learner.run(np.stack([x, x]), np.stack([targets, targets]))
+        assert not np.isfinite(learner.gradient()).all()
+    net.load_parameters(good)
+    for one in (learner, fresh):
+        one.reset(streams=1)
+        one.zero_gradients()
+        for row in x[:3]:
+            one.step(row)
+    found.load_state(learner.state())
+    for one in (learner, fresh, found):
+        one.run(x[3:], targets[3:])
+    assert fresh.gradient().any()
+    for one in (learner, found):
+        np.testing.assert_array_equal(one.gradient(), fresh.gradient())
