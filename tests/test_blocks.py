@@ -70,16 +70,16 @@ def test_blocks_carry_the_same_influence(stack):
         np.testing.assert_allclose(closed(learner).influence(), M, rtol=1e-12, atol=1e-13 * abs(M).max())
 
 
-@pytest.mark.parametrize("units", [(20,), (150,), (100, 60)])
-def test_more_rows_than_stand_side_by_side(units):
-    """Several groups of rows; histories held, and made again."""
+@pytest.mark.parametrize("units, steps", [((20,), 16), ((150,), 16), ((150, 30), 15)])
+def test_more_rows_than_stand_side_by_side(units, steps):
+    """Several groups of rows, some of the lower layer alone; histories held, and made again."""
     stack = ("egru", "alif")[: len(units)]
     net = network(stack, units=units, density=0.1, spread=True, learn_threshold=True)
-    x = sequence(net, 40)
-    truth, learner, frugal = evsim.RTRL(net), Swept(net, block=16), Swept(net, block=16)
+    x = sequence(net, 50)
+    truth, learner, frugal = evsim.RTRL(net), Swept(net, block=steps), Swept(net, block=steps)
     block = frugal._spaces[0][-1]
     assert (block.groups > 1) == (units != (20,)) and len(block.hist) == block.groups
-    assert block.width == {20: 32, 150: 32, 100: 128}[units[0]]
+    assert block.width == {(20,): 32, (150,): 32, (150, 30): 128}[units]
     del block.hist[1:]
     for one in (truth, learner, frugal):
         one.run(x)
