@@ -43,8 +43,9 @@ def arrive(width, b, t, steps, now, after, u, s, states, memory, A, phi, tiny, h
         own = A[b, t + 1, u, c, c] if memory and t < steps else nothing
         leaks += own != 0
         if t == steps:  # what the end states are of themselves stands there
-            for j in range(width):
-                hist[now, s + c, j] += factor * eta[u, j]
+            if waits:
+                for j in range(width):
+                    hist[now, s + c, j] += factor * eta[u, j]
         elif waits and memory:
             for j in range(width):
                 v = own * hist[after, s + c, j] + factor * eta[u, j]
