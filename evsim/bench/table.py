@@ -39,7 +39,8 @@ def _heading(found):
     rates = f"{rates}, sgemm {ceilings['sgemm_macs'] / 1e9:.1f}"
     yield f"ceilings of one core, 10^9 float32 multiply-adds a second: {rates}"
     yield f"stream: copy {ceilings['copy_bytes'] / 1e9:.1f} GB/s, triad {ceilings['triad_bytes'] / 1e9:.1f} GB/s"
-    yield "of best: a step's multiply-adds a second, as a fraction of the ceiling of the level in which its tiles stay"
+    yield "of best: multiply-adds a second over the ceiling of the level in which tiles stay, or over that of sgemm;"
+    yield "  of the inner kernel and the product alone, in turns that nothing disturbed"
     threads = "one thread unless stated" if found["pinned"] else "threads of BLAS NOT pinned"
     yield f"{threads}; medians of up to {found['repeats']} turns each, taken in turn"
     if found["quick"]:
