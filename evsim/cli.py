@@ -208,7 +208,7 @@ def plan(
 def bench(
     sections: Annotated[list[str] | None, typer.Argument(metavar="[SECTION ...]", help=SECTIONS)] = None,
     quick: Annotated[bool, _Option("--quick", help="Tiny sizes: does it run; the figures say nothing.")] = False,
-    repeats: Annotated[int | None, _Option(help="Turns that each way takes.")] = None,
+    repeats: Annotated[int | None, _Option(help="Turns that each way takes at most; 5 by default.")] = None,
     out: Annotated[str | None, _Option(metavar="FILE.json", help="Where all figures go.")] = None,
     json: Json = False,
 ) -> int:

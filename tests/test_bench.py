@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 import evsim
-from evsim.bench import ceilings, nets, numpy_rtrl, rivals, scaling, timing
+from evsim.bench import ceilings, kernel, learn, nets, numpy_rtrl, rivals, scaling, timing
 from evsim.bench.record import Record
 from evsim.bench.run import SECTIONS, run
 from evsim.bench.table import show_bench
@@ -42,7 +42,8 @@ def test_every_section_is_measured(figures):
     assert found["sections"] == list(SECTIONS) and found["quick"] and found["pinned"]
     assert {group["section"] for group in found["groups"]} == set(SECTIONS)
     assert {claim["section"] for claim in found["claims"]} == set(SECTIONS) - {"startup"}
-    for word in ("ceilings of one core", "phi-rate", "dense RTRL", "what is to be reached", found["machine"]["cpu"]):
+    words = ("ceilings of one core", "phi-rate", "dense RTRL", "combine, all rows", "that remembers", "block 1: times")
+    for word in (*words, "what is to be reached", found["machine"]["cpu"]):
         assert word in shown
     assert found["versions"]["numpy"] == np.__version__ and found["versions"]["evsim"] == evsim.__version__
     assert all(found["ceilings"][f"macs_{place}"] > 0 for place in ("L1", "L2", "L3", "memory"))
@@ -103,6 +104,21 @@ def test_rates_are_set_by_construction(make, activity, phi_rate):
     near = np.abs(s - case.net.parameters()["layers.0.threshold"]) < case.net.layers[0].half_width
     assert abs(np.mean(y != 0) - case.rates["activity"]) < 1e-3
     assert abs(np.mean((y != 0) | near) - case.rates["phi_rate"]) < 1e-3
+
+
+def test_a_bias_of_z_makes_a_network_remember():
+    """What happens in a block reaches its end or not; the note of a claim says which, from counted work."""
+    steps, block, notes = 1024, 256, []
+    for keep in (0.0, 6.0):
+        case = nets.build(evsim.EGRU(24, density=0.5), 0.1, 0.2, steps, keep=keep)
+        assert case.net.parameters()["layers.0.bias"][0].mean() == 1 + keep
+        assert abs(case.rates["phi_rate"] - 0.2) < 0.02
+        learner = evsim.RTRL(case.net, block=block)
+        way = timing.Way("ours", learn.one_sequence(learner, case.x, case.y), steps, learner)
+        way.turn()
+        notes.append(learn.told_block(block, way))
+    assert notes == ["block 256, which took no product with M", "block 256"]
+    assert learn.told_block(1, way) == "block 1"
 
 
 def test_a_fan_in_is_exact():
@@ -210,6 +226,34 @@ def test_exponents_and_levels():
     assert scaling.exponent([2, 4, 8], [3 * 2**1.5, 3 * 4**1.5, 3 * 8**1.5]) == pytest.approx(1.5)
     sizes = {"L1": 100, "L2": 1000, "L3": 10_000}
     assert [ceilings.level_of(size, sizes) for size in (100, 101, 5000, 20_000)] == ["L1", "L2", "L3", "memory"]
+
+
+def test_the_kernel_is_timed_on_work_that_is_done():
+    """Two steps of a tile, against two products with the matrix of coefficients."""
+    rows, columns, edges = 12, 40, 5
+    turn, size = kernel.tile_update(rows, columns, edges, steps=2)
+    _, Y, ptr, source, coef = turn.args
+    assert size == Y.nbytes == 2 * rows * columns * 4
+    J = np.zeros((rows, rows))
+    for r in range(rows):
+        assert (np.diff(source[ptr[r] : ptr[r + 1]]) > 0).all() and ptr[r + 1] - ptr[r] == edges
+        J[r, source[ptr[r] : ptr[r + 1]]] = coef[ptr[r] : ptr[r + 1]]
+    once = J @ Y[:rows].astype(np.float64)
+    turn()
+    assert np.abs(Y[rows:] - once).max() < 1e-6 and np.abs(Y[:rows] - J @ once).max() < 1e-6
+    sizes = ceilings.SIZES
+    for level, rows, columns, edges in kernel.PLACES:
+        assert ceilings.level_of(kernel.tile_update(rows, columns, edges, 2)[1], sizes) == level
+
+
+def test_ceilings_read_memory_that_was_written():
+    assert (ceilings.touched(5000) != 0).all()
+    least, times = ceilings.BEYOND
+    assert ceilings.large_buffer(2**20, free=2**40) == least
+    assert ceilings.large_buffer(least, free=2**40) == times * least
+    assert ceilings.large_buffer(2**25, free=2**30) == 2**27  # an eighth of what is free
+    assert ceilings.large_buffer(2**25, free=2**20) == 2**26  # never what a cache holds
+    assert ceilings.large_buffer(2**25) >= 2**26
 
 
 def test_the_ceiling_is_measured_on_work_that_is_done():

@@ -4,6 +4,7 @@ A multiply-add of the influence update reads one operand from wherever the tile 
 `squares`: one read and one fused multiply-add for each entry, with as many sums side by side as the compiler likes.
 """
 
+import os
 import time
 from pathlib import Path
 
@@ -14,7 +15,8 @@ from evsim.memory import aligned_zeros
 
 SIZES = {"L1": 2**15, "L2": 2**20, "L3": 2**25}  # bytes, where the system does not say
 FILL = {"L1": 0.5, "L2": 0.5, "L3": 0.25}  # how much of a level the buffer takes; L3 is shared
-BEYOND = 2**27  # bytes that no cache holds
+BEYOND = 2**29, 8  # a buffer that no cache holds: so many bytes, and so many times the last cache
+PART = 1 / 8  # of the memory that is free, which it may take at most
 
 
 @jit_summed
@@ -36,14 +38,16 @@ def triad(a, b, c, factor):
 
 
 def measure_ceilings(quick=False):
-    """dict: multiply-adds a second from each level, bytes a second of copy and triad, multiply-adds of sgemm."""
+    """dict: multiply-adds a second from each level, bytes a second of copy and triad, multiply-adds of sgemm.
+
+    bytes: of the buffer that was read for each level; copy and triad use two and three of that for memory.
+    """
     sizes = cache_sizes()
     places = {level: int(size * FILL[level]) for level, size in sizes.items()}
-    places["memory"] = 2**20 if quick else max(BEYOND, 4 * sizes["L3"])
+    places["memory"] = 2**20 if quick else large_buffer(sizes["L3"])
     found = {f"macs_{place}": squares_rate(size, quick) for place, size in places.items()}
-    big = (2**18 if quick else BEYOND) // 4
-    a, b, c = (aligned_zeros(big, np.float32) for _ in range(3))
-    b[:] = c[:] = 1.0
+    big = places["memory"] // 4
+    a, b, c = (touched(big) for _ in range(3))
     half = np.full(1, 0.5, np.float32)
     found["copy_bytes"] = 8 * big / best_time(lambda: np.copyto(a, b), 5)
     found["triad_bytes"] = 12 * big / best_time(lambda: triad(a, b, c, half), 5)
@@ -60,9 +64,27 @@ def best_of(found, again):
 
 def squares_rate(size, quick=False):
     """Multiply-adds a second over a buffer of so many bytes."""
-    x, out = aligned_zeros(size // 4, np.float32), np.zeros(1, np.float32)
+    x, out = touched(size // 4), np.zeros(1, np.float32)
     times = max(1, (2**20 if quick else 2**27) // len(x))
     return times * len(x) / best_time(lambda: squares(x, times, out), 5)
+
+
+def touched(entries):
+    """Numbers that have been written: zeros that nobody wrote are one page of memory, read again and again."""
+    x = aligned_zeros(entries, np.float32)
+    x[:] = 1e-3
+    return x
+
+
+def large_buffer(last, free=None):
+    """Bytes that a last cache of `last` bytes does not hold; less where there is no room for it."""
+    least, times = BEYOND
+    if free is None:
+        try:
+            free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+        except (AttributeError, ValueError, OSError):
+            free = 2**32  # not told: a common size
+    return int(min(max(least, times * last), max(PART * free, 2 * last)))
 
 
 def level_of(size, sizes=None):

@@ -32,9 +32,16 @@ def sequence(n_in, n_out, steps, seed=0):
     return x.astype(np.float32), rng.integers(n_out, size=steps)
 
 
-def build(cell, activity=None, phi_rate=None, steps=1000, n_in=INPUTS, n_out=OUTPUTS, seed=0):
-    """Case of one layer under a linear readout with the rates asked for; a rate that is None is left as it comes."""
+def build(cell, activity=None, phi_rate=None, steps=1000, n_in=INPUTS, n_out=OUTPUTS, seed=0, keep=0.0):
+    """Case of one layer under a linear readout with the rates asked for; a rate that is None is left as it comes.
+
+    keep: added to the bias of an EGRU's channel z, so that its units hold what they know for longer.
+    """
     net = evsim.Network(n_in, cell, evsim.Readout(n_out), seed=seed)
+    if keep:
+        values = net.parameters()
+        values["layers.0.bias"][cell.channels.index("z")] += keep
+        net.load_parameters(values)
     x, y = sequence(n_in, n_out, steps, seed)
     if activity is not None:
         found = _bisect(lambda value: measure(_put_threshold(net, value), x)["activity"], activity, -1, 1e-3, 30.0)

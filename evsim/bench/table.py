@@ -27,16 +27,20 @@ def show_bench(found, err=False):
 def _heading(found):
     machine, ceilings = found["machine"], found["ceilings"]
     known = ", ".join(f"{name} {version}" for name, version in found["versions"].items() if version)
-    caches = ", ".join(f"{level} {size // 1024:,} KiB" for level, size in machine["caches"].items())
+    caches = ", ".join(f"{level} {held // 1024:,} KiB" for level, held in machine["caches"].items())
     yield f"{found['date']}; {machine['cpu']}, {machine['cores']} cores, {machine['vectors'] or 'no AVX'}; {caches}"
     yield known
     load = "" if machine["load"] is None else f", load {machine['load']:.1f} as it began"
     yield f"{machine['system']}{load}"
-    rates = ", ".join(f"{ceilings[f'macs_{place}'] / 1e9:.1f} from {place}" for place in ceilings["bytes"])
+    rates = ", ".join(
+        f"{ceilings[f'macs_{level}'] / 1e9:.1f} from {level} ({size(read)})"
+        for level, read in ceilings["bytes"].items()
+    )
     rates = f"{rates}, sgemm {ceilings['sgemm_macs'] / 1e9:.1f}"
     yield f"ceilings of one core, 10^9 float32 multiply-adds a second: {rates}"
     yield f"stream: copy {ceilings['copy_bytes'] / 1e9:.1f} GB/s, triad {ceilings['triad_bytes'] / 1e9:.1f} GB/s"
-    yield "of best: a step's multiply-adds a second, as a fraction of the ceiling of the level in which its tiles stay"
+    yield "of best: multiply-adds a second over the ceiling of the level in which tiles stay, or over that of sgemm;"
+    yield "  of the inner kernel and the product alone, in turns that nothing disturbed"
     threads = "one thread unless stated" if found["pinned"] else "threads of BLAS NOT pinned"
     yield f"{threads}; medians of up to {found['repeats']} turns each, taken in turn"
     if found["quick"]:
