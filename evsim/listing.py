@@ -29,7 +29,7 @@ def list_sources(
         width = layers[upper, 4 - up]
         if width == 0:
             continue
-        states, channels = layers[upper, 0], fed[upper]
+        states, channels, only = layers[upper, 0], fed[upper], fed[upper, 0]
         last = layers[level + 1, 1] if level + 1 < levels else units
         for u in range(layers[level, 1], last):
             if not moves(phi, b, slot, u, layers[level, 0]):
@@ -39,6 +39,13 @@ def list_sources(
                 i, p = target[edge], at[edge]
                 if not present[i, t]:
                     continue  # nothing reads such a unit's state
+                if states == 1 and width == 1:
+                    total = slopes[i, 0, only] * theta[p]
+                    if total != 0:
+                        states_now[e] = first_state[i]
+                        coefs[e] = total
+                        e += 1
+                    continue
                 for k in range(states):
                     slope, total = slopes[i, k], zero
                     for g in range(width):
@@ -106,7 +113,8 @@ def list_block(
             flows += end[t, last - 1] if last > 0 else 0
     list_events(y, b, 0, steps - 1, 1, 0, rec_time, rec_value, rec_length)
     list_events(x, b, 1, steps, 0, 0, in_time, in_value, in_length)
-    list_events(y, b, 1, steps, 0, n_in, in_time, in_value, in_length)
+    if layers.shape[0] > 1:
+        list_events(y, b, 1, steps, 0, n_in, in_time, in_value, in_length)
     for u in range(layer_of.shape[0]):
         level = layer_of[u]
         own += rec_length[u] * layers[level, 4] * (rec_ptr[u + 1] - rec_ptr[u])

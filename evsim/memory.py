@@ -35,7 +35,8 @@ def aligned_zeros(shape, dtype) -> np.ndarray:
         return zeros(shape, dtype)
     dtype = np.dtype(dtype)
     size = int(np.prod(shape)) * dtype.itemsize
-    raw = np.zeros(size + LINE, np.uint8)
+    raw = np.empty(size + LINE, np.uint8)  # not np.zeros: numpy asks for large pages here alone
+    raw[:] = 0
     skip = -raw.ctypes.data % LINE
     return raw[skip : skip + size].view(dtype).reshape(shape)
 

@@ -18,20 +18,30 @@ from evsim.opcount import GRADIENT, IMMEDIATE, LEAK, PROPAGATE
 @jit_inline
 def add_weights(b, v, slope, fed, level, fed_width, e, end, target, at, gradient):
     """Add slope * v to the gradient of the weights of edges e..end-1."""
+    to, only = gradient[b], fed[level, 0]
+    if fed_width == 1:
+        for edge in range(e, end):
+            to[at[edge]] += slope[target[edge], only] * v
+        return
     for edge in range(e, end):
         i, p = target[edge], at[edge]
         for g in range(fed_width):
-            gradient[b, p + g] += slope[i, fed[level, g]] * v
+            to[p + g] += slope[i, fed[level, g]] * v
 
 
 @jit_inline
 def pull(slope, fed, level, fed_width, e, end, target, at, theta, s):
     """W^T slope of one source, over its edges e..end-1, with the weights of segment s."""
-    total = 0 * theta[s, 0]
+    weight, only = theta[s], fed[level, 0]
+    total = 0.0  # in double precision: targets may be many
+    if fed_width == 1:
+        for edge in range(e, end):
+            total += weight[at[edge]] * slope[target[edge], only]
+        return total
     for edge in range(e, end):
         i, p = target[edge], at[edge]
         for g in range(fed_width):
-            total += theta[s, p + g] * slope[i, fed[level, g]]
+            total += weight[p + g] * slope[i, fed[level, g]]
     return total
 
 

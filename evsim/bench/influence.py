@@ -45,7 +45,7 @@ def _dense(record):
 
 
 def _csr(record, n):
-    blocks, steps = ((4, 8), 32) if record.quick else ((64, 256), 1024)
+    blocks, steps = ((4, 8), 32) if record.quick else ((64, 96, 256), 1024)
     short = 16 if record.quick else {128: 200, 256: 60, 512: 20}[n]
     case = build(evsim.EvRNN(n, density=0.05, density_in=0.05, **ALIVE), steps=steps)
     x, y = case.x[:short], case.y[:short]
