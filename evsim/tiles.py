@@ -11,6 +11,7 @@ import numpy as np
 
 ROW_BYTES = (4096, 2048, 1024, 512, 256, 128)  # of a tile's row: long rows vectorise well and are few
 TILE_BYTES = 2**19  # of a tile and what it shows, so that both stay in the second cache
+FEW = 1 / 16  # of the rows of units without memory, as many as may be near their thresholds
 ENOUGH = 512  # bytes of a row that are worth while, however many rows there are
 SMALL = 2**20  # bytes of M below which empty columns do not matter
 LINE = 64  # bytes: rows of M begin with a cache line
@@ -46,8 +47,8 @@ def fit_tiles(net, set_of_unit, sets):
     """Tiles as wide as speed wants them, narrower where masks of many small parts would leave most of a tile empty."""
     found = []
     states = np.repeat([len(c.states) for c in net.stack], [c.units for c in net.stack])
-    # of units without memory not all rows are held at once
-    rows = states * np.repeat([1.0 if c.memory else 0.5 for c in net.stack], [c.units for c in net.stack])
+    # of units without memory few rows are held at once
+    rows = states * np.repeat([1.0 if c.memory else FEW for c in net.stack], [c.units for c in net.stack])
     rows = max(rows[s].sum() for s in sets)
     for size in ROW_BYTES:
         if size > ENOUGH and size * rows > TILE_BYTES:

@@ -46,14 +46,15 @@ def _dense(record):
 
 def _csr(record, n):
     blocks, steps = ((4, 8), 32) if record.quick else ((64, 96, 256), 1024)
-    short = 16 if record.quick else {128: 200, 256: 60, 512: 20}[n]
+    short, least = (16, 32) if record.quick else {128: (200, 1024), 256: (60, 512), 512: (20, 0)}[n]
     case = build(evsim.EvRNN(n, density=0.05, density_in=0.05, **ALIVE), steps=steps)
     x, y = case.x[:short], case.y[:short]
     mine = {1: learning(case.net, x, y, "RTRL, block 1")}
     for block in blocks:
         learner = evsim.RTRL(case.net, block=block)
-        turn = one_sequence(learner, case.x[: 4 * block], case.y[: 4 * block], anew=False)
-        mine[block] = Way(f"RTRL, block {block}", turn, 4 * block, learner)
+        length = max(4 * block, least)
+        turn = one_sequence(learner, case.x[:length], case.y[:length], anew=False)
+        mine[block] = Way(f"RTRL, block {block}", turn, length, learner)
     title = f"plain RNN n={n}, density 0.05, all units live, a stream: against scipy's CSR, per step"
     settings = {"cell": "EvRNN", "n": n, "density": 0.05, "density_in": 0.05, **case.rates}
     ways = [*mine.values(), plain(CsrRTRL, case.net, x, y, CSR)]
