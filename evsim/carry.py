@@ -188,7 +188,7 @@ def carry_own(
     return found
 
 
-@jit
+@jit_inline
 def show_own(Y, now, shown, gain, D, b, slot, column, pieces, p, p_end, layers, level, local_q, position, which):
     """Add D of units' own local parameters to what is kept of them, in the tile whose columns are pieces p..p_end-1."""
     for piece in range(p, p_end):

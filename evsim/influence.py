@@ -13,7 +13,7 @@ either: its leak goes into a factor, `scale`, by which the row is multiplied whe
 """
 
 from evsim.carry import ADDED, EDGES, LEAKS, WRITTEN, carry_listed, carry_own, carry_rows, show_own
-from evsim.jit import jit
+from evsim.jit import jit, jit_inline
 from evsim.links import link
 from evsim.opcount import GRADIENT, IMMEDIATE, LEAK, PROPAGATE, ROWS, WORDS_READ, WORDS_WRITTEN
 from evsim.rows import first_local, show
@@ -41,7 +41,7 @@ def recall(
     return filled
 
 
-@jit
+@jit_inline
 def add_loss(
     b, slot, error, first_unit, M, first_row, scale, flag, top, first, last, unit, row, states, known, phi, source,
     coef, Y, lost, wide,
@@ -69,7 +69,7 @@ def add_loss(
     return n
 
 
-@jit
+@jit_inline
 def add_local_loss(b, slot, delta, Y, lost, column, D, p, p_end, pieces, level, layers, local_q):
     """Y[lost] += error * D in the columns of trained local parameters that pieces p..p_end-1 hold."""
     for piece in range(p, p_end):
@@ -79,7 +79,7 @@ def add_local_loss(b, slot, delta, Y, lost, column, D, p, p_end, pieces, level, 
                 Y[lost, place + q] += delta[b, slot, u - layers[level, 1]] * D[b, slot, u, local_q[level, q]]
 
 
-@jit
+@jit_inline
 def move(to, a, source, c, w):
     """to[a : a + w] = source[c : c + w]."""
     for j in range(w):
