@@ -82,13 +82,13 @@ def gather(source, coef, t, e, end, states, position, which, base, shown, list_s
     return n
 
 
-@jit
+@jit_inline
 def carry_listed(
-    t, M, first_row, Y, prev, now, shown, fresh, scale, flag, top, first, last, unit, row, gain, leaks, ptr, mid,
-    source, coef, home, memory, passing, heard, wide, tiny, done, which, position, states, b, slot, A, phi, list_source,
-    list_coef,
+    t, M, first_row, Y, prev, now, shown, fresh, scale, flag, top, first, last, unit, row, links, home, memory, passing,
+    heard, wide, tiny, done, which, position, states, b, slot, A, phi,
 ):  # fmt: skip
-    """Rows first..last-1 of any layer; of its sources, those that have a row."""
+    """Rows first..last-1 of any layer; of its sources, those that have a row. links: gain and so on, and two lists."""
+    gain, leaks, ptr, mid, source, coef, list_source, list_coef = links
     zero, one = M.dtype.type(0), M.dtype.type(1)
     missing, spare = 0, 2 * max(prev, now)
     for r in range(first, last):
@@ -145,16 +145,16 @@ def carry_listed(
     return missing
 
 
-@jit
+@jit_inline
 def carry_own(
     t, M, first_row, Y, now, shown, fresh, scale, flag, row, top, gain, memory, passing, heard, wide, done, which,
-    position, states, b, slot, p, p_end, pieces, column, level, layers, in_fed, rec_fed, local_q, x, in_source,
-    rec_source, y, B, C, phi,
+    position, states, b, slot, p, p_end, columns, level, x, phi,
 ):  # fmt: skip
     """Own inputs, biases and local parameters of the units whose columns, pieces p..p_end-1, stand in the tile.
 
     Returns how many rows are no longer missing.
     """
+    pieces, column, layers, in_fed, rec_fed, local_q, in_source, rec_source, y, B, C = columns
     zero, one = M.dtype.type(0), M.dtype.type(1)
     found = 0
     while p < p_end:

@@ -102,6 +102,7 @@ def advance(
     """
     levels, line = layers.shape[0], 64 // M.itemsize
     last = levels - 1
+    links = gain, leaks, link_ptr, link_mid, link_source, link_coef, list_source, list_coef
     for b in range(lo, hi):
         held, waiting = M[b], scale[b]
         link(
@@ -122,6 +123,7 @@ def advance(
                 start, b, held, waiting, Y, shown, gain, phi, D, column, wide, first_row, flag, home, top,
                 span[which, levels], unit, row, layer_of, layers, pieces, p, p_end, local_q, position, which,
             )  # fmt: skip
+            columns = pieces, column, layers, in_fed, rec_fed, local_q, in_source, rec_source, y, B, C
             flag -= top
             if some_loss:
                 move(Y[lost], 0, gradient[b], column, w)
@@ -144,16 +146,13 @@ def advance(
                     else:
                         missing += carry_listed(
                             t, target, first_row, Y, prev, now, shown, fresh, waiting, flag, top, span[which, level],
-                            span[which, level + 1], unit, row, gain, leaks, link_ptr, link_mid, link_source, link_coef,
-                            level == home, memory, passing, heard, wide, tiny, done, which, position, states, b, slot,
-                            A, phi, list_source, list_coef,
+                            span[which, level + 1], unit, row, links, level == home, memory, passing, heard, wide, tiny,
+                            done, which, position, states, b, slot, A, phi,
                         )  # fmt: skip
                     if level == home:
                         missing -= carry_own(
                             t, target, first_row, Y, now, shown, fresh, waiting, flag, row, top, gain, memory, passing,
-                            heard, wide, done, which, position, states, b, slot, p, p_end, pieces, column, level,
-                            layers, in_fed, rec_fed, local_q, below, in_source, rec_source, y, B, C,
-                            phi,
+                            heard, wide, done, which, position, states, b, slot, p, p_end, columns, level, below, phi,
                         )  # fmt: skip
                     if told[b, slot] and level == last:
                         read = add_loss(

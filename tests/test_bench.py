@@ -81,7 +81,7 @@ def test_bad_options_are_refused(bad, tmp_path, monkeypatch, capsys):
 def test_what_is_not_installed_says_so(monkeypatch, capsys):
     for package in ("torch", "braintrace"):
         monkeypatch.setitem(sys.modules, package, None)
-    for module in ("evsim.models", *rivals.MODULES.values()):
+    for module in rivals.MODULES.values():
         monkeypatch.delitem(sys.modules, module, raising=False)
     found = run(["inference", "influence"], quick=True, repeats=1)
     rows = {row["name"]: row for group in found["groups"] for row in group["rows"]}
