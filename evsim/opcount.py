@@ -8,9 +8,9 @@ import numpy as np
 
 FORWARD = 0  # multiply-adds of the pre-activations and of the readout
 PROPAGATE = 1  # multiply-adds of B W Y: influence of active sources on their targets
-LEAK = 2  # multiply-adds of A M: each live row scaled by its own leak and reset
+LEAK = 2  # multiply-adds of A M: rows scaled by their own leak and reset, where something arrives
 IMMEDIATE = 3  # additions of a unit's own inputs, biases and local parameters into its own row
-GRADIENT = 4  # multiply-adds of the loss gradient: readout weights and live rows of active units
+GRADIENT = 4  # multiply-adds of the loss gradient: readout weights and rows of active units
 UPDATE = 5  # parameters changed by the optimiser
 ROWS = 6  # influence rows computed (one per state variable and column tile)
 WORDS_READ = 7  # influence entries read

@@ -5,7 +5,8 @@
 M of a stack is block-triangular: (1,1) the lower layer over its own parameters, (2,2) the upper over its own, (2,1) the
 upper over the lower's. Blocks (1,1) and (2,2) are those of each layer trained alone, the upper one on the lower's
 events. The multiply-adds that (2,1) needs follow from which units were near their thresholds: (active sources + entries
-of A) x columns; its time is that work at the rate of the other two. Overhead: the stack over the three blocks together.
+of A) x columns, less where nothing arrives at a row; its time is that work at the rate of the other two. Overhead: the
+stack over the three blocks together.
 """
 
 import argparse
