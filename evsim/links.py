@@ -27,6 +27,20 @@ def weigh(b, t, s, u, e, factor, states, channels, fed, level, at, theta, B, coe
         coef[k, t, e] = total * factor
 
 
+@jit_inline
+def list_edges(
+    b, t, s, u, e, lo, hi, spoke, edge_source, at, states, channels, fed, level, gain, theta, B, source, coef,
+):  # fmt: skip
+    """List those of the edges lo..hi-1 into unit u whose source has a gain in `spoke`; returns the list's length."""
+    for r in range(lo, hi):
+        factor = gain[spoke, edge_source[r]]
+        if factor != 0:
+            source[t, e] = edge_source[r]
+            weigh(b, t, s, u, e, factor, states, channels, fed, level, at[r], theta, B, coef)
+            e += 1
+    return e
+
+
 @jit
 def link(
     b, start, steps, layers, layer_of, rec_ptr, rec_source, rec_at, rec_fed, in_ptr, in_source, in_at, in_fed, theta,
@@ -56,21 +70,15 @@ def link(
             if wanted:
                 due[t, listed] = u
                 listed += 1
-                for r in range(rec_ptr[u], rec_ptr[u + 1]):
-                    factor = gain[t - 1, rec_source[r]]
-                    if factor != 0:
-                        source[t, e] = rec_source[r]
-                        fed = layers[level, 4]
-                        weigh(b, t, start + t, u, e, factor, states, fed, rec_fed, level, rec_at[r], theta, B, coef)
-                        e += 1
+                e = list_edges(
+                    b, t, start + t, u, e, rec_ptr[u], rec_ptr[u + 1], t - 1, rec_source, rec_at, states,
+                    layers[level, 4], rec_fed, level, gain, theta, B, source, coef,
+                )  # fmt: skip
             mid[t, u] = e
             if wanted and level > 0:
-                for r in range(in_ptr[u], in_ptr[u + 1]):
-                    factor = gain[t, in_source[r]]
-                    if factor != 0:
-                        source[t, e] = in_source[r]
-                        fed = layers[level, 3]
-                        weigh(b, t, start + t, u, e, factor, states, fed, in_fed, level, in_at[r], theta, B, coef)
-                        e += 1
+                e = list_edges(
+                    b, t, start + t, u, e, in_ptr[u], in_ptr[u + 1], t, in_source, in_at, states, layers[level, 3],
+                    in_fed, level, gain, theta, B, source, coef,
+                )  # fmt: skip
         ptr[t, units] = e
         begin[t, layers.shape[0]] = listed
