@@ -2,22 +2,33 @@
 
 import torch
 
+from evsim.network import check_network
+
+from .core import Core
 from .words import TorchWords
 
 
-class TorchNetwork(torch.nn.Module):
-    """The same cells, parameters and masks as an `evsim.Network`, under torch's autograd (BPTT).
+class EventCore(Core):
+    """The layers of an `evsim.Network` (with a leaky readout, which is one of them): m_t is what the top one says.
 
-    Parameters keep the names of `net.parameters()` with "/" for "."; absent weights are held at 0 by the masks.
+    The same cells, parameters and masks, under torch's autograd. Parameters keep the names of `net.parameters()` with
+    "/" for "."; absent weights are held at 0 by the masks.
     """
+
+    reads_out = False  # are a linear readout's parameters held too
 
     def __init__(self, net):
         super().__init__()
+        self.net = check_network(net)
         self.cells, self.n_in, self.n_out = net.layers, net.n_in, net.n_out
         self.stack, self.names = net.stack, [place.names for place in net.layout.layers]
+        self.width = self.stack[-1].units
+        held = {name for names in self.names for name in names.values()}
         for name, value in net.parameters().items():
-            trained = name not in net.layout.untrained
-            self.register_parameter(name.replace(".", "/"), torch.nn.Parameter(torch.from_numpy(value.copy()), trained))
+            if name in held or self.reads_out:
+                trained = name not in net.layout.untrained
+                parameter = torch.nn.Parameter(torch.from_numpy(value.copy()), trained)
+                self.register_parameter(name.replace(".", "/"), parameter)
         for name, mask in net.masks().items():
             self.register_buffer("mask/" + name.replace(".", "/"), torch.from_numpy(mask))
 
@@ -27,13 +38,32 @@ class TorchNetwork(torch.nn.Module):
         masks = {name.removeprefix("mask/").replace("/", "."): mask for name, mask in self.named_buffers()}
         return {name: value * masks[name] if name in masks else value for name, value in found.items()}
 
+    def project(self):
+        """Bring trained local parameters back into range, as `evsim.Network.project` does after an update."""
+        with torch.no_grad():
+            for cell, names in zip(self.stack, self.names, strict=True):
+                for name in cell.trained():
+                    bounds = cell.bounds(name)
+                    if bounds:
+                        self.get_parameter(names[name].replace(".", "/")).clamp_(*bounds)
+
     def start(self, batch, like):
         """State before the first step: for each layer of the stack, its events (batch, n) and what it keeps."""
         zeros = [torch.zeros(batch, cell.units, dtype=like.dtype, device=like.device) for cell in self.stack]
         return [(z, cell.nothing_kept(z)) for z, cell in zip(zeros, self.stack, strict=True)]
 
-    def step(self, x, state, values):
-        """One time step: x (batch, n_in), state as from `start` -> out (batch, n_out), new state."""
+    def begin(self, batch):
+        return _flat(self.start(batch, self._like()))
+
+    def unroll(self, x, state):
+        values, state, m = self.values(), self._layered(state), []
+        for now in x.unbind(1):
+            state = self.advance(now, state, values)
+            m.append(state[-1][0])
+        return torch.stack(m, 1), _flat(state)
+
+    def advance(self, x, state, values):
+        """One time step: x (batch, n_in), state as from `start` -> new state."""
         heard, after = x, []
         for cell, names, (y, kept) in zip(self.stack, self.names, state, strict=True):
             words = TorchWords(getattr(cell, "pseudo", None))
@@ -42,9 +72,29 @@ class TorchNetwork(torch.nn.Module):
             s = cell.advance(words, kept, preactivations(cell, own, heard, y), q)
             heard = cell.emit(words, s, q)
             after.append((heard, cell.keep(words, s, q)))
+        return after
+
+    def _layered(self, flat):
+        """A state as `start` has it, from the tuple that `begin` gives."""
+        found, parts = [], iter(flat)
+        for cell in self.stack:
+            y = next(parts)
+            found.append((y, tuple(next(parts) for _ in cell.nothing_kept(y))))
+        return found
+
+
+class TorchNetwork(EventCore):
+    """All of an `evsim.Network`, readout included, unrolled over time under torch's autograd (BPTT)."""
+
+    reads_out = True
+
+    def step(self, x, state, values):
+        """One time step: x (batch, n_in), state as from `start` -> out (batch, n_out), new state."""
+        after = self.advance(x, state, values)
+        top = after[-1][0]
         if len(self.stack) > len(self.cells):
-            return heard, after
-        return heard @ values["readout.weight"].T + values["readout.bias"], after
+            return top, after
+        return top @ values["readout.weight"].T + values["readout.bias"], after
 
     def forward(self, x, events=None):
         """x (batch, T, n_in) -> out (batch, T, n_out); `events`, a list, receives each step's events per layer."""
@@ -56,6 +106,10 @@ class TorchNetwork(torch.nn.Module):
             if events is not None:
                 events.append([y for y, _ in state[: len(self.cells)]])
         return torch.stack(out, 1)
+
+
+def _flat(state):
+    return tuple(part for y, kept in state for part in (y, *kept))
 
 
 def preactivations(cell, own, heard, y):
@@ -71,15 +125,18 @@ def preactivations(cell, own, heard, y):
     return a
 
 
-def summed_loss(kind, out, targets):
-    """The loss of `evsim.loss` for out (..., n_out), summed over all leading axes."""
+def each_loss(kind, out, targets):
+    """The loss of `evsim.loss` of every step: out (..., n_out) and its targets -> (...)."""
     if kind == "cross_entropy":
-        return torch.nn.functional.cross_entropy(out.reshape(-1, out.shape[-1]), targets.reshape(-1), reduction="sum")
+        return -torch.log_softmax(out, -1).gather(-1, targets[..., None])[..., 0]
     if kind == "binary_cross_entropy":
-        each = torch.nn.functional.binary_cross_entropy_with_logits(out, targets, reduction="none")
-    else:
-        each = (out - targets) ** 2
-    return each.mean(-1).sum()
+        return torch.nn.functional.binary_cross_entropy_with_logits(out, targets, reduction="none").mean(-1)
+    return ((out - targets) ** 2).mean(-1)
+
+
+def summed_loss(kind, out, targets):
+    """`each_loss`, summed over all steps."""
+    return each_loss(kind, out, targets).sum()
 
 
 def autograd_gradients(net, x, targets, loss, keep=None, kind=TorchNetwork):

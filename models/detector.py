@@ -1,0 +1,151 @@
+"""Detectors: which steps of a sequence are hard to predict, and so worth asking a memory about.
+
+A detector gives each step an uncertainty, without gradient, when the sequence begins. It never receives a gradient from
+what the memory learns.
+"""
+
+import copy
+
+import torch
+from torch import nn
+
+from .network import each_loss
+
+QUANTILES = 21
+CERTAIN = 0.01  # nats, or parts of the targets' own spread, below which a step is not uncertain
+
+
+class Detector:
+    """Base: scores(x, padded, targets, keep) -> (batch, T)."""
+
+    def prepare(self, source):
+        """Learn beforehand from the sequences of a `Source`."""
+
+    def scores(self, x, padded, targets, keep):
+        """Uncertainty of every step of sequences x (batch, T, n_in); padded: their contexts (`Model.padded`)."""
+        raise NotImplementedError
+
+    def after_update(self):
+        """The model has changed."""
+
+    def state_dict(self):
+        """dict of tensors, for checkpoints."""
+        return {}
+
+    def load_state_dict(self, state):
+        """Go on from what `state_dict` gave."""
+
+
+class RandomDetector(Detector):
+    """No detector: all steps are as good. Drawn anew whenever targets are chosen."""
+
+    def scores(self, x, padded, targets, keep):
+        return torch.zeros(keep.shape, dtype=x.dtype, device=x.device)
+
+
+class EntropyDetector(Detector):
+    """A predictor that sees a step's context alone, d(y_k | c_k): a perceptron, trained beforehand.
+
+    Uncertainty: the entropy of what it says, in nats; for mse the spread of the quantiles that it says (quantile
+    regression, Koenker and Bassett 1978, as in QR-DQN), in units of the target. batches, size: of its training.
+    """
+
+    def __init__(self, model, loss, n_context, n_out, batches=200, size=32, hidden=64, lr=3e-3):
+        self.model, self.loss, self.batches, self.size, self.n_out = model, loss, batches, size, n_out
+        outputs = n_out * QUANTILES if loss == "mse" else n_out
+        heard = n_context * model.predictor.steps
+        self.net = nn.Sequential(nn.Linear(heard, hidden), nn.ReLU(), nn.Linear(hidden, outputs))
+        self.lr, self._ready = lr, False
+
+    def prepare(self, source):
+        if self._ready:
+            return
+        optimizer, spread = torch.optim.Adam(self.net.parameters(), self.lr), 1.0
+        like = next(self.net.parameters())
+        for k in range(self.batches):
+            x, targets, keep, *_ = (part.to(like.device) for part in source.take(self.size))
+            if not k and self.loss == "mse":
+                spread = float(targets[keep].std(0, correction=0).mean())
+            said = self._said(self.model.padded(x), keep)
+            loss = self._loss(said, targets[keep])
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+        self._ready = True
+        x, targets, keep, *_ = (part.to(like.device) for part in source.take(4 * self.size))
+        with torch.no_grad():
+            most = float(self.scores(x, self.model.padded(x), targets, keep)[keep].max())
+        if not most > CERTAIN * spread:
+            raise ValueError(
+                f"no step of task {source.task.name!r} is uncertain to one who sees its context alone (at most {most:.2g}): "
+                "MemUP has nothing to ask a memory about; shorten the context, or use tbptt"
+            )  # fmt: skip
+
+    def scores(self, x, padded, targets, keep):
+        said = self._said(padded, torch.ones_like(keep)).reshape(*keep.shape, -1)
+        if self.loss == "mse":
+            return said.reshape(*keep.shape, self.n_out, QUANTILES).std(-1).mean(-1)
+        if self.loss == "binary_cross_entropy":
+            p = torch.sigmoid(said)
+            return nn.functional.binary_cross_entropy(p, p, reduction="none").mean(-1)
+        log = torch.log_softmax(said, -1)
+        return -(log.exp() * log).sum(-1)
+
+    def state_dict(self):
+        return {"ready": torch.tensor(self._ready), **self.net.state_dict()}
+
+    def load_state_dict(self, state):
+        self._ready = bool(state["ready"])
+        self.net.load_state_dict({name: value for name, value in state.items() if name != "ready"})
+
+    def _said(self, padded, which):
+        every = torch.arange(which.shape[1], device=padded.device).expand(len(padded), -1)
+        return self.net(self.model.contexts(padded, every)[which])
+
+    def _loss(self, said, targets):
+        if self.loss != "mse":
+            return each_loss(self.loss, said, targets).mean()
+        level = (torch.arange(QUANTILES, device=said.device) + 0.5) / QUANTILES
+        off = targets[..., None] - said.reshape(*targets.shape, QUANTILES)
+        return torch.maximum(level * off, (level - 1) * off).mean()
+
+
+class SurpriseDetector(Detector):
+    """The loss of slowly averaged copies of memory and predictor on each step of the whole sequence: forward alone.
+
+    decay: what the copies keep of themselves at each update. What the memory has learned to explain no longer
+    surprises; nor does chance differ from ignorance: outcomes that nothing can tell keep their places.
+    """
+
+    def __init__(self, model, loss, decay=0.99):
+        self.model, self.loss, self.decay = model, loss, decay
+        self.average = copy.deepcopy(model).requires_grad_(False)
+
+    def scores(self, x, padded, targets, keep):
+        out, _ = self.average(x)
+        return each_loss(self.loss, out, targets)
+
+    @torch.no_grad()
+    def after_update(self):
+        for mine, new in zip(self.average.parameters(), self.model.parameters(), strict=True):
+            mine.lerp_(new, 1.0 - self.decay)
+
+    def state_dict(self):
+        return self.average.state_dict()
+
+    def load_state_dict(self, state):
+        self.average.load_state_dict(state)
+
+
+def build_detector(kind, model, task):
+    """The detector of that kind (`evsim.models.method.DETECTORS`) for a model on a task."""
+    if kind == "random":
+        return RandomDetector()
+    if kind == "surprise":
+        return SurpriseDetector(model, task.loss)
+    columns = model.context_columns
+    like = next(model.parameters())
+    n_context = task.n_in if columns is None else len(columns)
+    detector = EntropyDetector(model, task.loss, n_context, task.n_out)
+    detector.net.to(like)
+    return detector

@@ -1,0 +1,69 @@
+"""Rollout: one window of all streams, from its steps to its loss: what MemUP, TBPTT and BPTT minimise."""
+
+import torch
+
+from .network import each_loss
+
+
+def rollout_loss(model, streams, method, loss, generator):
+    """(loss or None where no target was met, the state after the window, a dict of what was counted).
+
+    model: Model. streams: Streams, whose next window it is. method: MemUP. loss: as in `evsim.loss`. generator:
+    torch.Generator that draws targets where the detector is "random".
+    """
+    index, inside = streams.here()
+    m, state = model.remember(streams.read(streams.x, index), streams.state)
+    parts, counted = [], {"right": 0, "judged": 0}
+    if method.current:
+        told = streams.read(streams.keep, index) & inside
+        if told.any():
+            out, wanted = _asked(model, streams, m, index, told)
+            parts.append(each_loss(loss, out, wanted).mean())
+            if loss != "mse":
+                judged = streams.read(streams.answers, index)[told]
+                counted = {"right": int((_right(loss, out, wanted) & judged).sum()), "judged": int(judged.sum())}
+    if method.targets:
+        at, step, chosen = choose_targets(streams, method, inside, generator)
+        if chosen.any():
+            rows = torch.arange(len(m), device=m.device)[:, None, None].expand_as(chosen)[chosen]
+            m_t = m[rows, at[..., None].expand_as(chosen)[chosen]]
+            context = streams.model.contexts(streams.padded, step.flatten(1))[chosen.flatten(1)]
+            wanted = streams.targets[rows, step[chosen]]
+            parts.append(each_loss(loss, model.predict(m_t[None], context[None])[0], wanted).mean())
+    return (torch.stack(parts).sum() if parts else None), state, counted
+
+
+def choose_targets(streams, method, inside, generator):
+    """The steps that memory is asked about at each prediction point of the window.
+
+    Returns at (batch, P): the points' places in the window; step (batch, P, K): steps of the sequence, at or behind
+    the point's own; chosen (batch, P, K): which of them are there, since fewer than K may remain.
+    """
+    last = inside.sum(1, keepdim=True) - 1
+    points = torch.tensor(method.points(inside.shape[1]), device=inside.device)
+    there = points <= last
+    there[:, -1] = True  # the last point stands at the sequence's end, where that comes first
+    at = torch.minimum(points, last)
+    there[:, :-1] &= at[:, :-1] < last
+    scores = streams.uncertainty
+    if method.detector == "random":
+        drawn = torch.rand(scores.shape, generator=generator).to(scores.device, scores.dtype)
+        scores = torch.where(torch.isfinite(scores), drawn, scores)
+    steps = torch.arange(scores.shape[1], device=scores.device)
+    ahead = steps >= (streams.at[:, None] + at)[..., None]
+    within = steps < streams.lengths[:, None, None]
+    open_to = torch.where(ahead & within, scores[:, None], -torch.inf)
+    value, step = open_to.topk(min(method.targets, scores.shape[1]), -1)
+    return at, step, torch.isfinite(value) & there[..., None]
+
+
+def _asked(model, streams, m, index, told):
+    """What is said of the window's own told steps, and their targets."""
+    context = model.contexts(streams.padded, index)[told]
+    return model.predict(m[told][None], context[None])[0], streams.read(streams.targets, index)[told]
+
+
+def _right(loss, out, wanted):
+    if loss == "cross_entropy":
+        return out.argmax(-1) == wanted
+    return ((out > 0) == (wanted > 0.5)).all(-1)
