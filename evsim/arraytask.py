@@ -12,7 +12,7 @@ from evsim.sequences import as_sequences
 from evsim.task import SPLITS, Data, Task, fixed_order
 
 PARTS = {"train": "", "validation": "_validation", "test": "_test"}
-ARRAYS = ("x", "y", "lengths", "mask")
+ARRAYS = ("x", "y", "lengths", "mask", "answers")
 NAMES = tuple(name + suffix for suffix in PARTS.values() for name in ARRAYS)
 LOSSES = tuple(KINDS)
 HELD_OUT = 0.15
@@ -20,7 +20,9 @@ _MANY = 1000  # classes beyond which we ask whether y really counts classes
 
 
 class ArrayTask(Task):
-    """Sequences x (N, T, n_in) with targets y and, if need be, lengths (N,) and mask (N, T), as in `evsim.task.Data`.
+    """Sequences x (N, T, n_in) with targets y and, if need be, lengths (N,), mask (N, T) and answers (N, T).
+
+    They are those of `evsim.task.Data`.
 
     arrays: dict of these. x_validation, y_validation, ..., x_test, ... are held out as given; without them 15 % of the
     sequences each are, always the same ones for the same seed, and in proportion where y is one class a sequence.
@@ -46,8 +48,8 @@ class ArrayTask(Task):
             n_out = np.iinfo(np.int32).max if loss == "cross_entropy" else given["train"].y.shape[-1]
         checked = {split: _checked(part, split, n_in, n_out, loss) for split, part in given.items()}
         if n_out == np.iinfo(np.int32).max:
-            n_out = _classes(np.concatenate([c.targets[c.keep] for c in checked.values()]))
-        kept = checked["train"].targets[checked["train"].keep]
+            n_out = _classes(np.concatenate([c.targets[c.keep | c.answers] for c in checked.values()]))
+        kept = checked["train"].targets[checked["train"].answers]
         self.n_in, self.n_out, self.loss = n_in, n_out, loss
         self.steps = max(part.x.shape[1] for part in given.values())
         self.chance = None if loss == "mse" else _commonest(kept)
@@ -125,9 +127,8 @@ def read_npz(path, needed=("x", "y")):
 def _part(arrays, suffix):
     if f"y{suffix}" not in arrays:
         raise ValueError(f"x{suffix} was given without y{suffix}: give both or neither")
-    rest = [arrays.get(f"{name}{suffix}") for name in ("lengths", "mask")]
-    lengths, mask = (None if array is None else np.asarray(array) for array in rest)
-    return Data(np.asarray(arrays[f"x{suffix}"]), np.asarray(arrays[f"y{suffix}"]), lengths, mask)
+    rest = [arrays.get(f"{name}{suffix}") for name in ARRAYS]
+    return Data(*(None if array is None else np.asarray(array) for array in rest))
 
 
 def _loss(y, loss):
@@ -156,7 +157,7 @@ def _targets(part, split, loss):
 def _checked(part, split, n_in, n_out, loss):
     try:
         with np.errstate(over="ignore"):
-            return as_sequences(part.x, part.y, part.lengths, part.mask, n_in, n_out, loss, np.float32)
+            return as_sequences(*part, n_in, n_out, loss, np.float32)
     except (ValueError, TypeError) as error:
         raise type(error)(str(error) if split == "train" else f"in the {split} part, {error}") from None
 
@@ -174,7 +175,8 @@ def _cast(part, checked, loss):
     with np.errstate(over="ignore"):
         y = part.y.astype(np.int64 if loss == "cross_entropy" else np.float32)
     lengths = None if part.lengths is None else checked.lengths
-    return Data(checked.x, y, lengths, None if part.mask is None else checked.keep)
+    mask, answers = (None if p is None else c for p, c in ((part.mask, checked.keep), (part.answers, checked.answers)))
+    return Data(checked.x, y, lengths, mask, answers)
 
 
 def _sizes(given):
@@ -185,8 +187,7 @@ def _sizes(given):
 
 
 def _rows(data, where):
-    lengths, mask = (None if array is None else array[where] for array in (data.lengths, data.mask))
-    return Data(data.x[where], data.y[where], lengths, mask)
+    return Data(*(None if array is None else array[where] for array in data))
 
 
 def _commonest(targets):

@@ -20,14 +20,15 @@ from evsim.trainer import Trainer
 
 _REAL, _WHOLE, _WORD = (int, float), (int,), (str,)
 KINDS: dict[str, tuple[type, ...]] = {
-    "task": _WORD, "data": _WORD, "layout": _WORD, "loss": _WORD,
+    "task": _WORD, "data": _WORD, "layout": _WORD, "length": _WHOLE, "symbols": _WHOLE, "alphabet": _WHOLE,
+    "cues": _WORD, "rule": _WORD, "epoch_size": _WHOLE, "loss": _WORD,
     "cell": _WORD, "units": _WHOLE, "layers": _WHOLE, "density": _REAL, "density_in": _REAL, "half_width": _REAL,
     "threshold": _REAL, "reset": _WORD, "tau": _REAL, "readout": _WORD, "dtype": _WORD,
     "learner": _WORD, "block": (str, int), "memory_limit": (str, int), "n": _WHOLE, "window": _WHOLE,
     "broadcast": _WORD, "compare": _WORD, "streams": _WHOLE, "threads": _WHOLE, "update": (str, int),
     "optimizer": _WORD, "lr": _REAL, "schedule": _WORD, "warmup": _WHOLE,
     "weight_decay": _REAL, "momentum": _REAL, "clip": _REAL,
-    "epochs": _WHOLE, "seed": _WHOLE, "seeds": (list,),
+    "epochs": _WHOLE, "sequences": _WHOLE, "seed": _WHOLE, "seeds": (list,),
 }  # fmt: skip
 BASE: dict[str, Any] = {
     "cell": "egru", "units": 64, "layers": 1, "density": 1.0, "density_in": 1.0, "readout": "linear",
@@ -35,13 +36,13 @@ BASE: dict[str, Any] = {
     "learner": "rtrl", "streams": 1, "threads": 1, "update": "sequence",
     "optimizer": "adam", "lr": 1e-3, "schedule": "constant", "epochs": 10, "seed": 0,
 }  # fmt: skip
-TASK_OPTIONS = ("layout",)
+TASK_OPTIONS = ("layout", "length", "symbols", "alphabet", "cues", "rule", "epoch_size")
 CELL_OPTIONS = ("units", "density", "density_in", "half_width", "threshold", "reset", "tau")
 LEARNER_OPTIONS = ("block", "memory_limit", "n", "window", "broadcast")
 _COMMON = ("streams", "threads")  # options of every learner of a run
 _FIXED = ("net", "loss", *_COMMON)  # what cannot be chosen for one that is compared
 RECORD = (MARK, "data_digest")  # what a run folder notes beside the settings
-_ONE_OF = (("task", "data"), ("seed", "seeds"))
+_ONE_OF = (("task", "data"), ("seed", "seeds"), ("epochs", "sequences"))
 
 
 def read_settings(path) -> dict[str, Any]:
@@ -83,6 +84,9 @@ def merge(given: dict[str, Any], file: dict[str, Any] | None = None) -> dict[str
 def resolve(chosen: dict[str, Any]) -> tuple[dict[str, Any], Task]:
     """All settings, the task's defaults and ours where nothing was chosen, and the task."""
     task = build_task(chosen)
+    if "sequences" in chosen:
+        chosen = _budget(chosen, task)
+        task = build_task(chosen)
     settings = {**BASE, **task.defaults, **chosen}
     partners = ("weight_decay", "optimizer", "adam"), ("warmup", "schedule", "cosine")
     for name, needs, value in (*partners, ("half_width", "cell", task.defaults.get("cell"))):
@@ -102,6 +106,17 @@ def resolve(chosen: dict[str, Any]) -> tuple[dict[str, Any], Task]:
     task.split("train")  # what is missing for it shows now
     order = [*KINDS]
     return dict(sorted(settings.items(), key=lambda item: order.index(item[0]))), task
+
+
+def _budget(chosen, task):
+    """`chosen` with epochs and epoch_size in place of sequences, how many to train on in all."""
+    count = check_count("sequences", chosen["sequences"])
+    if not task.fresh:
+        told = f"sequences={count} was given, but {task.name} has a fixed set of {task.sizes['train']} to train on"
+        raise ValueError(f"{told}: give --epochs in its place")
+    size = min(count, task.sizes["train"])
+    rest = {name: value for name, value in chosen.items() if name != "sequences"}
+    return {**rest, "epochs": math.ceil(count / size), "epoch_size": size}
 
 
 def check_seeds(seeds) -> list[int]:

@@ -32,11 +32,16 @@ def _version(asked: bool):
 
 
 _Option = typer.Option
-Data = Annotated[str | None, _Option(metavar="FILE.npz", help="Your own arrays: x, y and optionally lengths, mask.")]
+Data = Annotated[str | None, _Option(metavar="FILE.npz", help="Your own arrays: x, y, optionally lengths and more.")]
 Json = Annotated[bool, _Option("--json", help="Print one JSON object as the last line of stdout; tables go to stderr.")]
 Force = Annotated[bool, _Option("--force", help="Replace what an earlier call wrote there.")]
 Run = Annotated[str, typer.Argument(metavar="RUN", help="A run folder or a checkpoint.", show_default=False)]
-Layout = Annotated[str | None, _Option(help="How digits shows an image: rows or pixels.")]
+Layout = Annotated[str | None, _Option(help="How digits shows an image: rows, pixels or permuted.")]
+Length = Annotated[int | None, _Option(help="Of a task: steps of its sequences (of tmaze, of the shortest).")]
+Symbols = Annotated[int | None, _Option(help="Of the copy tasks: how many symbols to remember.")]
+Alphabet = Annotated[int | None, _Option(help="Of the copy tasks and delayed-recall: different symbols.")]
+Cues = Annotated[str | None, _Option(help="Of scattered-copy: distinct or identical.")]
+Rule = Annotated[str | None, _Option(help="Of temporal-order: order or xor.")]
 Version = Annotated[bool, _Option("--version", callback=_version, is_eager=True, help="Print the version.")]
 BLOCK = "Of rtrl: steps between two advances of the influence matrix."
 COMPARE = "Learners whose gradients are compared with the exact one: 'snap n=1,tbptt window=8'."
@@ -101,6 +106,11 @@ def train(
     resume: Annotated[str | None, _Option(metavar="DIR", help="Go on with this run; --epochs may be raised.")] = None,
     json: Json = False,
     layout: Layout = None,
+    length: Length = None,
+    symbols: Symbols = None,
+    alphabet: Alphabet = None,
+    cues: Cues = None,
+    rule: Rule = None,
     loss: Loss = None,
     cell: Annotated[str | None, _Option(help="As in 'evsim list cells'.")] = None,
     units: Annotated[int | None, _Option(help="Units of each layer.")] = None,
@@ -131,13 +141,15 @@ def train(
     momentum: Annotated[float | None, _Option(help="Of sgd.")] = None,
     clip: Annotated[float | None, _Option(help="Bound on the gradient's norm.")] = None,
     epochs: Annotated[int | None, _Option(help="Passes over the training sequences, in all.")] = None,
+    sequences: Annotated[int | None, _Option(help="In place of epochs, where each brings new ones.")] = None,
     seed: Annotated[int | None, _Option(help="Of weights, masks and the order of sequences.")] = None,
     seeds: Annotated[str | None, _Option(metavar="A,B,...", help="One run for each, and their median.")] = None,
 ) -> int:
     """Train a network, on a TASK or on your own arrays, into a run folder; what is not given, the task decides."""
     given = {
-        "task": task, "data": data, "layout": layout, "loss": loss, "cell": cell, "units": units, "layers": layers,
-        "density": density, "density_in": density_in, "half_width": half_width,
+        "task": task, "data": data, "layout": layout, "length": length, "symbols": symbols, "alphabet": alphabet,
+        "cues": cues, "rule": rule, "sequences": sequences, "loss": loss, "cell": cell, "units": units,
+        "layers": layers, "density": density, "density_in": density_in, "half_width": half_width,
         "threshold": threshold, "reset": reset, "tau": tau, "readout": readout, "dtype": dtype, "learner": learner,
         "block": block, "memory_limit": memory_limit, "n": n, "window": window, "broadcast": broadcast,
         "compare": compare, "streams": streams, "threads": threads, "update": update, "optimizer": optimizer,
@@ -153,6 +165,11 @@ def evaluate(
     data: Data = None,
     task: Annotated[str | None, _Option(help="A task to evaluate a checkpoint on.")] = None,
     layout: Layout = None,
+    length: Length = None,
+    symbols: Symbols = None,
+    alphabet: Alphabet = None,
+    cues: Cues = None,
+    rule: Rule = None,
     loss: Loss = None,
     split: Annotated[str | None, _Option(help="train, validation, test or, with --data, all.")] = None,
     predictions: Annotated[str | None, _Option(metavar="OUT.npz", help="Also write predictions and targets.")] = None,
@@ -160,7 +177,10 @@ def evaluate(
     json: Json = False,
 ) -> int:
     """Evaluate a run, on its test split or on other data."""
-    given = {"data": data, "task": task, "layout": layout, "loss": loss}
+    given = {
+        "data": data, "task": task, "layout": layout, "length": length, "symbols": symbols, "alphabet": alphabet,
+        "cues": cues, "rule": rule, "loss": loss,
+    }  # fmt: skip
     return _guarded(_evaluate, run, given, split, predictions, force, json)
 
 

@@ -5,25 +5,26 @@ import numpy as np
 from evsim.forward import Forward
 from evsim.opcount import EVENTS, PHI, STEPS, new_count
 from evsim.sequences import as_sequences, correct
+from evsim.task import Data
 
 BATCH = 64
 
 
 def evaluate(net, data, loss):
-    """Run every sequence of `data` (x, y, lengths, mask) from zero state.
+    """Run every sequence of `data`, an `evsim.task.Data` or a tuple of its first fields, from zero state.
 
-    Returns a dict: loss (mean per target), accuracy (None for mse), activity and phi_rate (means over units, steps and
-    sequences), activity_per_layer.
+    Returns a dict: loss (mean over its answers), accuracy (there; None for mse), activity and phi_rate (means over
+    units, steps and sequences), activity_per_layer.
     """
-    data = as_sequences(*data, net.n_in, net.n_out, loss, net.dtype)
+    data = as_sequences(*Data(*data), net.n_in, net.n_out, loss, net.dtype)
     count = new_count(len(net.layers))
     total, right, judged, targets = 0.0, 0, 0, 0
     for where, out in _batches(net, data, count):
         steps = out.shape[1]
-        keep, wanted = data.keep[where, :steps], data.targets[where, :steps]
-        total += float(_losses(loss, out.astype(np.float64), wanted)[keep].sum())
-        targets += int(keep.sum())
-        r, j = correct(out, wanted, keep, loss)
+        answers, wanted = data.answers[where, :steps], data.targets[where, :steps]
+        total += float(_losses(loss, out.astype(np.float64), wanted)[answers].sum())
+        targets += int(answers.sum())
+        r, j = correct(out, wanted, answers, loss)
         right, judged = right + r, judged + j
     return {
         "loss": total / max(targets, 1),
@@ -37,7 +38,7 @@ def predict(net, x, lengths, loss):
     entropy, numbers (N, n_out) for mse."""
     n = len(x)
     y = np.zeros(n, np.int64) if loss == "cross_entropy" else np.zeros((n, net.n_out))
-    data = as_sequences(x, y, lengths, None, net.n_in, net.n_out, loss, net.dtype)
+    data = as_sequences(x, y, lengths, None, None, net.n_in, net.n_out, loss, net.dtype)
     last = np.zeros((n, net.n_out), net.dtype)
     for where, out in _batches(net, data, new_count(len(net.layers))):
         last[where] = out[:, -1]

@@ -28,8 +28,15 @@ LEARNERS = {
     "uoro": "evsim.learners.uoro:UORO",
 }
 TASKS = {
+    "adding": "evsim.tasks.adding:Adding",
+    "copy": "evsim.tasks.copy:Copy",
+    "delayed-recall": "evsim.tasks.delayed_recall:DelayedRecall",
     "digits": "evsim.tasks.digits:Digits",
+    "positional-copy": "evsim.tasks.positional_copy:PositionalCopy",
+    "scattered-copy": "evsim.tasks.scattered_copy:ScatteredCopy",
     "spiral": "evsim.tasks.spiral:Spiral",
+    "temporal-order": "evsim.tasks.temporal_order:TemporalOrder",
+    "tmaze": "evsim.tasks.tmaze:TMaze",
 }
 EXPORTS: dict[str, str] = {}
 

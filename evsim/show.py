@@ -119,7 +119,7 @@ def _learner_row(name):
 
 def _task_row(name):
     task = lookup("task", name)()
-    options = [f"{option}: {' | '.join(map(str, choice.values))}" for option, choice in task.options.items()]
+    options = [f"{option}: {' | '.join(choice.allowed())}" for option, choice in task.options.items()]
     return {"what": task.describe().partition(": ")[2], "options": options}
 
 

@@ -1,11 +1,11 @@
-"""Task: what there is to learn, as three fixed sets of sequences; Data: one such set; Choice: an option."""
+"""Task: what there is to learn, as three sets of sequences; Data: one such set; Choice, Count: options."""
 
 from dataclasses import dataclass
 from typing import ClassVar, NamedTuple
 
 import numpy as np
 
-from evsim.check import check_choice
+from evsim.check import check_choice, check_count
 
 SPLITS = ("train", "validation", "test")
 
@@ -19,6 +19,7 @@ class Data(NamedTuple):
     lengths: (N,) the steps that count, from the first; None: all T.
     mask: (N, T) bool, the steps whose output is compared with y; None: the last step where y has one target a
        sequence, every step where it has one a step.
+    answers: (N, T) bool, the steps that matter: those whose accuracy and loss evaluation reports; None: those of mask.
 
     The arrays are shared with the task: read them, do not write to them.
     """
@@ -27,6 +28,7 @@ class Data(NamedTuple):
     y: np.ndarray
     lengths: np.ndarray | None = None
     mask: np.ndarray | None = None
+    answers: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
@@ -44,26 +46,54 @@ class Choice:
         """Return `value` if it is allowed; ValueError, listing what is, otherwise."""
         return check_choice(name, value, self.values)
 
+    def allowed(self) -> list[str]:
+        """Return, in words, what may be given."""
+        return [str(value) for value in self.values]
+
+
+@dataclass(frozen=True)
+class Count:
+    """An option that is a whole number of at least `least`."""
+
+    default: int
+    least: int = 1
+
+    def check(self, name: str, value) -> int:
+        """Return `value` if it is such a number; ValueError otherwise."""
+        return check_count(name, value, self.least)
+
+    def allowed(self) -> list[str]:
+        """Return, in words, what may be given."""
+        return [f"{self.default} or any whole number from {self.least}"]
+
 
 class Task:
     """Base of all tasks. A subclass states what follows and writes `_make`; each option becomes an attribute.
 
-    name: as in the registry. options: option name -> `Choice`.
+    name: as in the registry. options: option name -> `Choice` or `Count`.
     n_in, n_out: inputs and outputs. steps: T of the longest sequence. sizes: split -> N.
     loss: "cross_entropy", "binary_cross_entropy" or "mse".
     chance: the accuracy of guessing, or None where accuracy means nothing.
+    chance_loss: the loss of the best answer that does not depend on x, or None where it is not known.
     defaults: what training uses where the user says nothing.
+    memory_columns, context_columns: in models that have both, the columns of x that the memory reads, and those that
+    the predictor reads beside it; None: all.
+    fresh: are the training sequences of each epoch new ones?
     """
 
     name: ClassVar[str] = ""
-    options: ClassVar[dict[str, Choice]] = {}
+    options: ClassVar[dict[str, Choice | Count]] = {}
+    fresh: ClassVar[bool] = False
     n_in: int
     n_out: int
     steps: int
     loss: str
     chance: float | None
+    chance_loss: float | None = None
     sizes: dict[str, int]
     defaults: dict[str, object]
+    memory_columns: tuple[int, ...] | None = None
+    context_columns: tuple[int, ...] | None = None
 
     def __init__(self, **options):
         for given in options:
@@ -79,12 +109,20 @@ class Task:
             self._splits = self._make()
         return self._splits[name]
 
+    def training(self, epoch: int) -> Data:
+        """Return the training sequences of epoch 0, 1, ...: the same ones for the same epoch, whenever it is asked."""
+        return self.split("train")
+
     def describe(self) -> str:
         """Return shapes, sizes, loss and chance level in one line."""
         chosen = "".join(f", {name}={getattr(self, name)}" for name in self.options)
-        chance = "no chance level" if self.chance is None else f"chance {self.chance:.3g}"
+        chance = "no chance level" if self.chance_loss is None else f"chance loss {self.chance_loss:.4g}"
+        if self.chance is not None:
+            chance = f"chance {self.chance:.3g}"
         shapes = f"{self.steps} steps of {self.n_in} in, {self.n_out} out"
         sizes = ", ".join(f"{self.sizes[split]} {split}" for split in SPLITS)
+        if self.fresh:
+            sizes += ", new training sequences in each epoch"
         return f"{self.name}{chosen}: {shapes}, {self.loss}, {chance}; {sizes}"
 
     def _make(self) -> dict[str, Data]:
@@ -96,7 +134,7 @@ def check_option(task: str, given: str, options) -> None:
     if not options:
         raise ValueError(f"task {task!r} takes no options, but {given!r} was given: leave it out")
     if given not in options:
-        known = "; ".join(f"{name}: {', '.join(map(str, option.values))}" for name, option in options.items())
+        known = "; ".join(f"{name}: {', '.join(option.allowed())}" for name, option in options.items())
         raise ValueError(f"task {task!r} has no option {given!r}: its options are {known}")
 
 

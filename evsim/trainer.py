@@ -11,6 +11,7 @@ from evsim.comparison import Comparison
 from evsim.evaluate import evaluate, predict, rates
 from evsim.interrupt import Interrupt
 from evsim.sequences import as_sequences, correct
+from evsim.task import Data
 
 PIECE = 1024  # steps between two looks at the clock and at Ctrl-C
 SAVE_SECONDS = 60
@@ -57,19 +58,20 @@ class Trainer:
         return list(self._history)
 
     def fit(
-        self, x=None, y=None, lengths=None, mask=None, *, epochs=1, validation=None, checkpoint=None, on_epoch=None,
-        progress=None,
+        self, x=None, y=None, lengths=None, mask=None, *, answers=None, epochs=1, validation=None, checkpoint=None,
+        on_epoch=None, progress=None,
     ):  # fmt: skip
         """Train until `epochs` epochs have been done in all; returns one dict per epoch.
 
         x (N, T, n_in); y: one target a sequence (N,) or (N, n_out), read at its last step, or one a step, (N, T) or
-        (N, T, n_out); lengths (N,) and mask (N, T) as in `evsim.sequences`. Without x: the task's training and
-        validation splits. validation: a tuple (x, y), (x, y, lengths) or (x, y, lengths, mask).
+        (N, T, n_out); lengths (N,), mask (N, T) and answers (N, T) as in `evsim.task.Data`. Without x: the task's
+        training sequences of each epoch, and its validation split. validation: x and y, or more of such arrays in the
+        order of `Data`, as a tuple.
         checkpoint: path to write at the start, after every epoch, every minute and on Ctrl-C.
         on_epoch(row), progress(dict): called after every epoch and every piece of work.
         Raises FloatingPointError when the loss stops being finite, KeyboardInterrupt after Ctrl-C.
         """
-        data, validation = self._data(x, y, lengths, mask, validation)
+        sequences_of, validation = self._data(x, y, lengths, mask, answers, validation)
         if check_count("epochs", epochs) <= self._place["epoch"] and x is not None:
             raise ValueError(f"epochs={epochs} counts all fits, and {self._place['epoch']} are done: give more")
         began = last_saved = time.monotonic()
@@ -78,7 +80,7 @@ class Trainer:
             self._save(checkpoint)
         with Interrupt() as stop:
             while self._place["epoch"] < epochs:
-                for info in self._pieces(data):
+                for info in self._pieces(sequences_of(self._place["epoch"])):
                     now = time.monotonic()
                     self._sums["seconds"] = before + now - began
                     if progress is not None:
@@ -98,9 +100,9 @@ class Trainer:
                     raise KeyboardInterrupt
         return self.history
 
-    def evaluate(self, x=None, y=None, lengths=None, mask=None):
+    def evaluate(self, x=None, y=None, lengths=None, mask=None, answers=None):
         """Loss, accuracy and rates (`evsim.evaluate`) on arrays, or on the task's test split."""
-        data = self._task().split("test") if x is None else (x, y, lengths, mask)
+        data = self._task().split("test") if x is None else (x, y, lengths, mask, answers)
         return evaluate(self.net, data, self.learner.loss_kind)
 
     def predict(self, x, lengths=None):
@@ -146,7 +148,7 @@ class Trainer:
         total = int(data.lengths.sum())
         while place["batch"] * self.streams < len(data):
             where = order[place["batch"] * self.streams : (place["batch"] + 1) * self.streams]
-            x, targets, keep = data.batch(where)
+            x, targets, keep, answers = data.batch(where)
             steps = x.shape[1]
             if place["step"] == 0:
                 learner.reset(streams=len(where))
@@ -154,7 +156,7 @@ class Trainer:
             while place["step"] < steps:
                 t = place["step"]
                 h = min(PIECE if self.update == "sequence" else int(self.update), steps - t)
-                self._piece(*(_cut(a, t, h) for a in (x, targets, keep)))
+                self._piece(*(_cut(a, t, h) for a in (x, targets, keep, answers)))
                 place["step"] += h
                 sums["done"] += int(np.clip(data.lengths[where] - t, 0, h).sum())
                 if place["told"] and (self.update != "sequence" or place["step"] == steps):
@@ -168,7 +170,7 @@ class Trainer:
                     break
                 yield {"epoch": place["epoch"] + 1, "done": sums["done"], "total": total}
 
-    def _piece(self, x, targets, keep):
+    def _piece(self, x, targets, keep, answers):
         learner, sums = self.learner, self._sums
         single = learner.streams == 1
         before = learner.loss
@@ -180,7 +182,7 @@ class Trainer:
                 f"the loss became {gained} in epoch {self._place['epoch'] + 1}: lower the learning rate or pass clip="
             )
         self._comparison.run(*given)
-        right, judged = correct(out[None] if single else out, targets, keep, learner.loss_kind)
+        right, judged = correct(out[None] if single else out, targets, answers, learner.loss_kind)
         told = int(keep.sum())
         self._place["told"] += told
         sums["loss"] += gained
@@ -226,28 +228,40 @@ class Trainer:
         }  # fmt: skip
         save(path, self.net, self.learner, self.optimizer, {"trainer": state})
 
-    def _data(self, x, y, lengths, mask, validation):
+    def _data(self, x, y, lengths, mask, answers, validation):
+        """(function from an epoch to its sequences, validation data or None)."""
         if x is None:
             task = self._task()
-            data = task.split("train")
+            training = task.training
             validation = task.split("validation") if validation is None else validation
         elif y is None:
             raise ValueError("fit was given x without y: pass the targets too")
         else:
-            data = (x, y, lengths, mask)
+            given = Data(x, y, lengths, mask, answers)
+            training = lambda _: given  # noqa: E731
         if validation is not None:
-            if not isinstance(validation, tuple | list) or not 2 <= len(validation) <= 4:
+            if not isinstance(validation, tuple | list) or not 2 <= len(validation) <= 5:
                 raise ValueError("validation is none of (x, y), (x, y, lengths), (x, y, lengths, mask): pass one")
-            validation = (*validation, None, None)[:4]
+            validation = Data(*validation)
             try:
-                self._sequences(*validation)
+                self._sequences(validation)
             except (TypeError, ValueError) as error:
                 raise type(error)(f"validation: {error}") from None
-        return self._sequences(*data), validation
+        data = training(self._place["epoch"])
+        made = self._sequences(data)
 
-    def _sequences(self, x, y, lengths, mask):
+        def sequences_of(epoch):
+            nonlocal data, made
+            found = training(epoch)
+            if found is not data:  # what has been checked need not be checked again
+                data, made = found, self._sequences(found)
+            return made
+
+        return sequences_of, validation
+
+    def _sequences(self, data):
         net = self.net
-        return as_sequences(x, y, lengths, mask, net.n_in, net.n_out, self.learner.loss_kind, net.dtype)
+        return as_sequences(*data, net.n_in, net.n_out, self.learner.loss_kind, net.dtype)
 
     def _task(self):
         if self.task is None:

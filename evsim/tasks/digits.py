@@ -1,4 +1,5 @@
-"""Handwritten digits, real ones: which of the ten is it? The image is shown row by row or pixel by pixel.
+"""Handwritten digits, real ones: which of the ten is it? The image is shown row by row or pixel by pixel,
+in order or not.
 
 1,797 images of 8 x 8 pixels: the test part of UCI's "Optical Recognition of Handwritten Digits", as
 scikit-learn carries it. No image is in it twice.
@@ -10,18 +11,20 @@ from evsim.registry import load_optional
 from evsim.task import Choice, Data, Task, fixed_order, quotas
 
 _SEED = 20240817
+_PERMUTATION = 64_1797
 _LARGEST = 16.0  # pixels are whole numbers from 0 to 16
 
 
 class Digits(Task):
-    """layout "rows": 8 steps of 8 pixels; "pixels": 64 steps of one. Pixels lie in [0, 1]; the end is read.
+    """layout "rows": 8 steps of 8 pixels; "pixels": 64 steps of one; "permuted": the same 64 in an order that was drawn
+    once, so that pixels that are neighbours in the image are seldom so in time. They lie in [0, 1]; the end is read.
 
     The split is fixed, the same for every seed and version of scikit-learn: 1,077 images to train on, 180 to
     validate, 540 to test, each class within 1 of its proportional part.
     """
 
     name = "digits"
-    options = {"layout": Choice(("rows", "pixels"))}
+    options = {"layout": Choice(("rows", "pixels", "permuted"))}
     n_out = 10
     loss = "cross_entropy"
     chance = 0.1
@@ -43,7 +46,10 @@ class Digits(Task):
     def _make(self):
         read = load_optional("sklearn.datasets", f"task {self.name!r}").load_digits()
         y = read.target.astype(np.int64)
-        x = (read.data / _LARGEST).astype(np.float32).reshape(len(y), self.steps, self.n_in)
+        x = (read.data / _LARGEST).astype(np.float32)
+        if self.layout == "permuted":
+            x = x[:, fixed_order(x.shape[1], _PERMUTATION)]
+        x = x.reshape(len(y), self.steps, self.n_in)
         places = stratified(y, self.sizes, _SEED)
         return {split: Data(x[where], y[where]) for split, where in places.items()}
 

@@ -1,0 +1,14 @@
+"""Positional copy: symbols are shown at the start and asked for at the end, by a cue for each of them.
+
+The variant in the code of Sorokin et al. (MemUP, arXiv:2207.13649): a cue says which symbol is asked for.
+"""
+
+from evsim.copying import Copying
+
+
+class PositionalCopy(Copying):
+    """n symbols, T - 2 n blanks, then n different cues, always in the same order."""
+
+    name = "positional-copy"
+    defaults = {"cell": "egru", "units": 64, "density": 0.2, "lr": 0.01, "streams": 16, "epochs": 10}
+    distinct = True
