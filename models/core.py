@@ -35,17 +35,19 @@ class Core(nn.Module):
 class GatedCore(Core):
     """torch's nn.LSTM or nn.GRU; kind: "lstm" or "gru". m_t is the top layer's h_t.
 
+    embed: numbers into which inputs are brought first, by weights N(0, 1), as for one-hot inputs; None: as they are.
     forget_bias: where an LSTM's forget gate starts (its two biases together). Far above 1 an untrained state lives for
     hundreds of steps, which flatters truncated methods.
     """
 
-    def __init__(self, kind, n_in, units, layers=1, forget_bias=1.0):
+    def __init__(self, kind, n_in, units, layers=1, embed=None, forget_bias=1.0):
         super().__init__()
         self.kind = check_choice("kind", kind, ("lstm", "gru"))
         self.n_in, self.width, self.layers = check_count("n_in", n_in), check_count("units", units), layers
         check_count("layers", layers)
         made = nn.LSTM if kind == "lstm" else nn.GRU
-        self.body = made(n_in, units, layers, batch_first=True)
+        self.embed = nn.Identity() if embed is None else embedding(n_in, check_count("embed", embed))
+        self.body = made(n_in if embed is None else embed, units, layers, batch_first=True)
         if kind == "lstm":
             with torch.no_grad():
                 for k in range(layers):
@@ -58,7 +60,7 @@ class GatedCore(Core):
 
     def unroll(self, x, state):
         given = tuple(part.transpose(0, 1).contiguous() for part in state)  # torch has layers in front
-        m, after = self.body(x, given if self.kind == "lstm" else given[0])
+        m, after = self.body(self.embed(x), given if self.kind == "lstm" else given[0])
         return m, tuple(part.transpose(0, 1) for part in (after if self.kind == "lstm" else (after,)))
 
 
@@ -89,3 +91,11 @@ class NorseCore(Core):
                 heard, states[k] = cell(heard, states[k])
             m.append(heard)
         return torch.stack(m, 1), tuple(part for one in states for part in one)
+
+
+def embedding(n_in, n_out, active=1):
+    """nn.Linear whose outputs start as N(0, 1), for inputs of which `active` at a time are 1 and the others 0."""
+    made = nn.Linear(n_in, n_out)
+    nn.init.normal_(made.weight, std=active**-0.5)
+    nn.init.zeros_(made.bias)
+    return made

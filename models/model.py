@@ -25,7 +25,9 @@ class Model(nn.Module):
         self.core, self.predictor = core, predictor
         self.memory_columns = None if memory_columns is None else list(memory_columns)
         self.context_columns = None if context_columns is None else list(context_columns)
-        self.graph = {"memory_steps": 0, "predictions": 0}
+        self.graph = {  # what was computed so far with a graph, over all sequences
+            "memory_steps": 0, "predictions": 0,
+        }
 
     @property
     def n_out(self):
@@ -38,13 +40,13 @@ class Model(nn.Module):
     def remember(self, x, state):
         """Steps x (batch, T, n_in) from `state` -> (m (batch, T, width), the state after them)."""
         if torch.is_grad_enabled():
-            self.graph["memory_steps"] += x.shape[1]
+            self.graph["memory_steps"] += x.shape[0] * x.shape[1]
         return self.core.unroll(x if self.memory_columns is None else x[..., self.memory_columns], state)
 
     def predict(self, m, context):
         """m (batch, k, width), context (batch, k, ...) -> out (batch, k, n_out)."""
         if torch.is_grad_enabled():
-            self.graph["predictions"] += m.shape[1]
+            self.graph["predictions"] += m.shape[0] * m.shape[1]
         return self.predictor(m, context)
 
     def padded(self, x):

@@ -5,6 +5,8 @@ from torch import nn
 
 from evsim.check import check_count
 
+from .core import embedding
+
 
 class LinearPredictor(nn.Module):
     """out = weight @ m + bias, whatever the context: the readout of evsim's networks."""
@@ -47,7 +49,7 @@ class ContextPredictor(nn.Module):
     def __init__(self, width, n_context, n_out, steps=1, hidden=128, embed=32):
         super().__init__()
         self.n_out, self.steps = n_out, check_count("context", steps)
-        self.embed = nn.Linear(n_context * steps, embed)
+        self.embed = embedding(n_context * steps, embed, steps)
         layers = nn.Linear(width + embed, hidden), nn.ReLU(), nn.Linear(hidden, hidden), nn.ReLU()
         self.body = nn.Sequential(*layers, nn.Linear(hidden, n_out))
 

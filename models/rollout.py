@@ -21,7 +21,7 @@ def rollout_loss(model, streams, method, loss, generator):
             parts.append(each_loss(loss, out, wanted).mean())
             if loss != "mse":
                 judged = streams.read(streams.answers, index)[told]
-                counted = {"right": int((_right(loss, out, wanted) & judged).sum()), "judged": int(judged.sum())}
+                counted = {"right": int((right(loss, out, wanted) & judged).sum()), "judged": int(judged.sum())}
     if method.targets:
         at, step, chosen = choose_targets(streams, method, inside, generator)
         if chosen.any():
@@ -63,7 +63,8 @@ def _asked(model, streams, m, index, told):
     return model.predict(m[told][None], context[None])[0], streams.read(streams.targets, index)[told]
 
 
-def _right(loss, out, wanted):
+def right(loss, out, wanted):
+    """Which outputs (..., n_out) are right, for a loss other than mse."""
     if loss == "cross_entropy":
         return out.argmax(-1) == wanted
     return ((out > 0) == (wanted > 0.5)).all(-1)

@@ -1,0 +1,221 @@
+"""RolloutTrainer: trains a torch model by MemUP, TBPTT or BPTT, one update a rollout."""
+
+import math
+import time
+from typing import Any
+
+import numpy as np
+import torch
+
+from evsim.check import check_count, check_positive, check_seed
+from evsim.interrupt import Interrupt
+
+from .detector import build_detector
+from .evaluate import evaluate
+from .method import MemUP
+from .model import Model
+from .rollout import rollout_loss
+from .saved_tensors import watched
+from .streams import Source, Streams, of_task
+
+_DETECTOR_SEED = 2**20  # the detector learns from sequences in an order of its own, so that the streams' order is the same
+
+
+class RolloutTrainer:
+    """Trains a `Model` on a task's sequences, `streams` of them side by side, each at a random place at first.
+
+    model: Model, moved to `device`. method: MemUP, or what `truncated` and `full` give. task: an `evsim.task.Task`.
+    optimizer: any torch optimiser over the model's parameters, or None for Adam(3e-3). scheduler: a torch learning-rate
+    scheduler, stepped after every update, or a function from the optimiser to one. clip: bound on the gradient's norm,
+    or None. seed: of the streams' places and of the order of sequences. phase: "random", or "same": all streams begin
+    at a first step together.
+
+    ValueError for a window that is longer than the task's sequences.
+    """
+
+    def __init__(
+        self, model, method, task, optimizer=None, scheduler=None, streams=64, clip=1.0, seed=0, device="cpu",
+        phase="random",
+    ):  # fmt: skip
+        if not isinstance(model, Model):
+            raise TypeError(f"model is {model!r}: pass an evsim.models.Model, such as from_evsim(net)")
+        if not isinstance(method, MemUP):
+            raise TypeError(f"method is {method!r}: pass MemUP(window, targets), truncated(window) or full()")
+        check_seed(seed)
+        self.model, self.method, self.task = model.to(device), method, task
+        self.optimizer = torch.optim.Adam(model.parameters(), 3e-3) if optimizer is None else optimizer
+        made = callable(scheduler) and not hasattr(scheduler, "step")
+        self.scheduler = scheduler(self.optimizer) if made else scheduler
+        self.streams = check_count("streams", streams)
+        self.clip = None if clip is None else check_positive("clip", clip)
+        self.window = task.steps if method.window is None else method.window
+        self.dtype = np.float64 if next(model.parameters()).dtype == torch.float64 else np.float32
+        source = Source(task, self.dtype, seed)
+        self._later = Source(task, self.dtype, seed + _DETECTOR_SEED)
+        method.check_steps(source.shortest())
+        self.detector = build_detector(method.detector, self.model, task) if method.targets else None
+        self._generator = torch.Generator().manual_seed(int(seed))
+        self._begin = lambda: self._start(source, seed, device, phase)
+        self._at: Any = None
+        self.updates, self.epoch = 0, 0
+        self.graph = {"memory_steps": 0.0, "predictions": 0.0, "bytes": 0}
+        self._history = []
+
+    @property
+    def history(self):
+        """One dict per epoch done so far."""
+        return list(self._history)
+
+    @property
+    def updates_per_epoch(self):
+        """Rollouts in which all streams together read about as many sequences as the task has to train on."""
+        return math.ceil(self.task.sizes["train"] * math.ceil(self.task.steps / self.window) / self.streams)
+
+    @property
+    def at(self):
+        """The Streams; made, and the detector prepared, when first asked for."""
+        if self._at is None:
+            self._at = self._begin()
+        return self._at
+
+    def rollout(self):
+        """Read one window of all streams, and update the weights if a target was met.
+
+        Returns a dict: loss (None without a target), right and judged (of answers in the window).
+        FloatingPointError if the loss is not finite; nothing is changed then.
+        """
+        model, at = self.model, self.at
+        loss, state, counted = rollout_loss(model, at, self.method, self.task.loss, self._generator)
+        if loss is not None:
+            value = float(loss.detach())
+            if not math.isfinite(value):
+                told = f"the loss became {value} at update {self.updates + 1}"
+                raise FloatingPointError(f"{told}: lower the learning rate or pass clip=")
+            self.optimizer.zero_grad()
+            loss.backward()
+            if self.clip is not None:
+                torch.nn.utils.clip_grad_norm_(model.parameters(), self.clip)
+            self.optimizer.step()
+            if self.scheduler is not None:
+                self.scheduler.step()
+            model.project()
+            self.updates += 1
+            if self.detector is not None:
+                self.detector.after_update()
+        with torch.no_grad():
+            at.move_on(state)
+        return {"loss": None if loss is None else value, **counted}
+
+    def measure(self):
+        """One `rollout`, noting what its graph holds, for one stream: memory steps, predictions, and saved bytes."""
+        before = dict(self.model.graph)
+        at = self.at
+        with watched() as kept:
+            found = self.rollout()
+        grown = {name: (self.model.graph[name] - before[name]) / len(at.lengths) for name in before}
+        self.graph = {name: max(self.graph[name], value) for name, value in grown.items()} | {
+            "bytes": max(self.graph["bytes"], kept.bytes)
+        }
+        return found
+
+    def fit(
+        self, *, epochs=None, updates=None, cpu_seconds=None, until=None, validate=True, checkpoint=None, on_epoch=None,
+        progress=None,
+    ):  # fmt: skip
+        """Train until `epochs` epochs or `updates` updates have been done in all, or for `cpu_seconds` of this process.
+
+        until: stop as soon as an epoch's row fulfils until(row). validate: evaluate on the validation split after every
+        epoch. checkpoint: path to write after every epoch and on Ctrl-C. on_epoch(row), progress(dict): called after
+        every epoch and about every second. Returns one dict per epoch.
+        FloatingPointError when the loss stops being finite, KeyboardInterrupt after Ctrl-C.
+        """
+        limits = {"epochs": epochs, "updates": updates, "cpu_seconds": cpu_seconds}
+        if all(value is None for value in limits.values()):
+            raise ValueError("fit was given no end: pass epochs=, updates= or cpu_seconds=")
+        cpu, told = time.process_time(), time.monotonic()
+        with Interrupt() as stop:
+            if checkpoint is not None and not self._history:
+                self.save(checkpoint)
+
+            def spent():
+                return (
+                    stop.asked
+                    or (updates is not None and self.updates >= updates)
+                    or (cpu_seconds is not None and time.process_time() - cpu >= cpu_seconds)
+                )
+
+            while not spent() and (epochs is None or self.epoch < epochs):
+                sums = _Sums()
+                for k in range(self.updates_per_epoch):
+                    sums.add(self.rollout() if k % 50 else self.measure())
+                    if spent():
+                        break
+                    if progress is not None and time.monotonic() - told > 0.5:
+                        told = time.monotonic()
+                        done, total = (n * self.streams * self.window for n in (k + 1, self.updates_per_epoch))
+                        progress({"epoch": self.epoch + 1, "epochs": epochs or self.epoch + 1, "done": done,
+                                  "total": total, "activity": 0.0, **sums.row(self)})  # fmt: skip
+                row = self._close_epoch(sums, validate)
+                if checkpoint is not None:
+                    self.save(checkpoint)
+                if on_epoch is not None:
+                    on_epoch(row)
+                if stop.asked:
+                    raise KeyboardInterrupt
+                if until is not None and until(row):
+                    break
+        return self.history
+
+    def evaluate(self, data=None):
+        """loss, accuracy (None for mse), activity on `data` (`evsim.task.Data`), by default the task's test split."""
+        given = self.task.split("test") if data is None else data
+        return evaluate(self.model, of_task(self.task, given, self.dtype), self.task.loss)
+
+    def save(self, path):
+        """Write everything that a run needs to go on, bit for bit."""
+        from .checkpoint import save_trainer
+
+        save_trainer(path, self)
+
+    def _close_epoch(self, sums, validate):
+        self.epoch += 1
+        row = {"epoch": self.epoch, **sums.row(self), "updates": self.updates,
+               "learning_rate": self.optimizer.param_groups[0]["lr"]}  # fmt: skip
+        if validate:
+            found = self.evaluate(self.task.split("validation"))
+            row["validation_loss"], row["validation_accuracy"] = found["loss"], found["accuracy"]
+        self._history.append(row)
+        return row
+
+    def _start(self, source, seed, device, phase):
+        score = None
+        if self.detector is not None:
+            self.detector.prepare(self._later)
+            score = self.detector.scores
+        at = Streams(source, self.model, self.streams, self.window, score, device)
+        if phase == "random":
+            at.spread(np.random.default_rng(seed))
+        return at
+
+
+class _Sums:
+    """What an epoch's rollouts add up to."""
+
+    def __init__(self):
+        self.loss = self.losses = self.right = self.judged = self.rollouts = 0
+        self.began, self.cpu = time.monotonic(), time.process_time()
+
+    def add(self, found):
+        self.rollouts += 1
+        if found["loss"] is not None:
+            self.loss, self.losses = self.loss + found["loss"], self.losses + 1
+        self.right, self.judged = self.right + found["right"], self.judged + found["judged"]
+
+    def row(self, trainer):
+        seconds = time.monotonic() - self.began
+        steps = self.rollouts * trainer.streams * trainer.window
+        return {
+            "loss": self.loss / max(self.losses, 1), "accuracy": self.right / self.judged if self.judged else None,
+            "steps": steps, "steps_per_second": steps / max(seconds, 1e-9), "seconds": round(seconds, 3),
+            "cpu_seconds": round(time.process_time() - self.cpu, 3),
+        }  # fmt: skip
