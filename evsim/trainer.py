@@ -238,7 +238,10 @@ class Trainer:
             raise ValueError("fit was given x without y: pass the targets too")
         else:
             given = Data(x, y, lengths, mask, answers)
-            training = lambda _: given  # noqa: E731
+
+            def training(_):
+                return given
+
         if validation is not None:
             if not isinstance(validation, tuple | list) or not 2 <= len(validation) <= 5:
                 raise ValueError("validation is none of (x, y), (x, y, lengths), (x, y, lengths, mask): pass one")
@@ -261,7 +264,7 @@ class Trainer:
 
     def _sequences(self, data):
         net = self.net
-        return as_sequences(*data, net.n_in, net.n_out, self.learner.loss_kind, net.dtype)
+        return as_sequences(data, net.n_in, net.n_out, self.learner.loss_kind, net.dtype)
 
     def _task(self):
         if self.task is None:
