@@ -250,14 +250,15 @@ class Trainer:
                 self._sequences(validation)
             except (TypeError, ValueError) as error:
                 raise type(error)(f"validation: {error}") from None
-        data = training(self._place["epoch"])
+        at = self._place["epoch"]
+        data = training(at)
         made = self._sequences(data)
 
         def sequences_of(epoch):
-            nonlocal data, made
-            found = training(epoch)
-            if found is not data:  # what has been checked need not be checked again
-                data, made = found, self._sequences(found)
+            nonlocal at, data, made
+            if epoch != at:
+                at, before, data = epoch, data, training(epoch)
+                made = made if data is before else self._sequences(data)  # what has been checked is not checked again
             return made
 
         return sequences_of, validation
