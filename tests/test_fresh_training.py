@@ -214,9 +214,23 @@ def test_options_of_tasks(tmp_path, monkeypatch, capsys):
     assert "hears 5 inputs" in capsys.readouterr().err
 
 
+def test_defaults_go_with_the_learner_and_the_cell_that_they_were_made_for(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    run("train", "copy", *SMALL, "--sequences", 8, "--learner", "tbptt", "--window", 3, "--cell", "lif", "--out", "r")
+    config = read_toml("r/config.toml")
+    assert "block" not in config and "half_width" not in config
+    run("train", "copy", *SMALL, "--sequences", 8, "--out", "s")
+    assert {"block": "auto", "half_width": 0.5}.items() <= read_toml("s/config.toml").items()
+
+
+def test_every_task_stands_on_its_page():
+    page = (Path(evsim.__file__).parent.parent / "docs" / "tasks.md").read_text(encoding="utf-8")
+    assert [name for name in registry.names("task") if f"| `{name}` |" not in page] == []
+
+
 def test_a_budget_of_sequences(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    Path("few.toml").write_text('task = "adding"\nepoch_size = 10\nepochs = 7\n')
+    Path("few.toml").write_text('task = "adding"\nepoch_size = 10\nepochs = 7\nschedule = "constant"\n')
     for count, epochs, size in ((4, 1, 4), (10, 1, 10), (11, 2, 10), (30, 3, 10)):
         run("train", "--config", "few.toml", *SMALL, "--sequences", count, "--out", f"r{count}")
         config = read_toml(f"r{count}/config.toml")
@@ -226,7 +240,7 @@ def test_a_budget_of_sequences(tmp_path, monkeypatch, capsys):
     run("train", "--config", "few.toml", "--epochs", 3, *SMALL, "--sequences", 4, "--out", "both", code=2)
     told = capsys.readouterr().err.splitlines()[-1]
     assert told == "evsim: epochs and sequences were both given: leave one of them out" and not Path("both").exists()
-    Path("four.toml").write_text('task = "adding"\nepoch_size = 4\nepochs = 3\n')
+    Path("four.toml").write_text('task = "adding"\nepoch_size = 4\nepochs = 3\nschedule = "constant"\n')
     run("train", "--config", "four.toml", *SMALL, "--out", "whole")
     thetas = [evsim.load(f"{name}/checkpoint.npz").net.theta.tobytes() for name in ("r4", "whole")]
     assert thetas[0] == thetas[1]
