@@ -125,10 +125,9 @@ def read_npz(path, needed=("x", "y")):
 
 
 def _part(arrays, suffix):
-    if f"y{suffix}" not in arrays:
+    if arrays.get(f"y{suffix}") is None:
         raise ValueError(f"x{suffix} was given without y{suffix}: give both or neither")
-    rest = [arrays.get(f"{name}{suffix}") for name in ARRAYS]
-    return Data(*(None if array is None else np.asarray(array) for array in rest))
+    return Data(**{name: np.asarray(array) for name in ARRAYS if (array := arrays.get(f"{name}{suffix}")) is not None})
 
 
 def _loss(y, loss):
@@ -157,7 +156,7 @@ def _targets(part, split, loss):
 def _checked(part, split, n_in, n_out, loss):
     try:
         with np.errstate(over="ignore"):
-            return as_sequences(*part, n_in, n_out, loss, np.float32)
+            return as_sequences(part, n_in, n_out, loss, np.float32)
     except (ValueError, TypeError) as error:
         raise type(error)(str(error) if split == "train" else f"in the {split} part, {error}") from None
 
@@ -187,7 +186,7 @@ def _sizes(given):
 
 
 def _rows(data, where):
-    return Data(*(None if array is None else array[where] for array in data))
+    return Data(**{name: array[where] for name, array in data._asdict().items() if array is not None})
 
 
 def _commonest(targets):

@@ -88,7 +88,7 @@ def resolve(chosen: dict[str, Any]) -> tuple[dict[str, Any], Task]:
         chosen = _budget(chosen, task)
         task = build_task(chosen)
     settings = {**BASE, **task.defaults, **chosen}
-    partners = ("weight_decay", "optimizer", "adam"), ("warmup", "schedule", "cosine")
+    partners = ("weight_decay", "optimizer", "adam"), ("warmup", "schedule", "cosine"), ("block", "learner", "rtrl")
     for name, needs, value in (*partners, ("half_width", "cell", task.defaults.get("cell"))):
         if settings[needs] != value and name not in chosen:
             settings.pop(name, None)  # a default of the task's that goes with another default

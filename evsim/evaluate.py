@@ -16,7 +16,7 @@ def evaluate(net, data, loss):
     Returns a dict: loss (mean over its answers), accuracy (there; None for mse), activity and phi_rate (means over
     units, steps and sequences), activity_per_layer.
     """
-    data = as_sequences(*Data(*data), net.n_in, net.n_out, loss, net.dtype)
+    data = as_sequences(Data(*data), net.n_in, net.n_out, loss, net.dtype)
     count = new_count(len(net.layers))
     total, right, judged, targets = 0.0, 0, 0, 0
     for where, out in _batches(net, data, count):
@@ -38,7 +38,7 @@ def predict(net, x, lengths, loss):
     entropy, numbers (N, n_out) for mse."""
     n = len(x)
     y = np.zeros(n, np.int64) if loss == "cross_entropy" else np.zeros((n, net.n_out))
-    data = as_sequences(x, y, lengths, None, None, net.n_in, net.n_out, loss, net.dtype)
+    data = as_sequences(Data(x, y, lengths), net.n_in, net.n_out, loss, net.dtype)
     last = np.zeros((n, net.n_out), net.dtype)
     for where, out in _batches(net, data, new_count(len(net.layers))):
         last[where] = out[:, -1]

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from evsim.check import as_floats, as_labels, check_labels
+from evsim.task import Data
 
 
 @dataclass
@@ -29,7 +30,7 @@ class Sequences:
         return tuple(array[where, :steps] for array in (self.x, self.targets, self.keep, self.answers))
 
 
-def as_sequences(x, y, lengths, mask, answers, n_in, n_out, loss, dtype):
+def as_sequences(data: Data, n_in, n_out, loss, dtype) -> Sequences:
     """Check and align arrays as a user has them.
 
     x (N, T, n_in). y: one target a sequence, compared with the output of its last step, or one a step. lengths (N,):
@@ -37,26 +38,26 @@ def as_sequences(x, y, lengths, mask, answers, n_in, n_out, loss, dtype):
     answers (N, T): steps that evaluation reports, by default those of the mask.
     Raises TypeError or ValueError for what does not fit.
     """
-    x = np.asarray(x)
+    x = np.asarray(data.x)
     if x.ndim != 3 or x.shape[2] != n_in:
         raise ValueError(f"x has shape {x.shape}, but (sequences, steps, {n_in}) is needed: reshape it")
     n, steps = x.shape[:2]
     if n == 0 or steps == 0:
         raise ValueError(f"x has shape {x.shape}: give at least one sequence of at least one step")
-    lengths = _lengths(lengths, n, steps)
+    lengths = _lengths(data.lengths, n, steps)
     inside = np.arange(steps) < lengths[:, None]
     if x.dtype.kind == "f" and not inside.all():
         x = np.where(inside[:, :, None], x, 0)
     x = as_floats("x", x, (n, steps, n_in), dtype)
-    y = np.asarray(y)
+    y = np.asarray(data.y)
     if len(y) != n if y.ndim else True:
         raise ValueError(f"y has shape {y.shape}, but x holds {n} sequences: give one entry of y for each")
     classes = loss == "cross_entropy"
     per_step = y.ndim == (2 if classes else 3)
     keep = inside.copy() if per_step else np.arange(steps) == lengths[:, None] - 1
-    if mask is not None:
-        keep = inside & _flags("mask", mask, (n, steps))
-    answers = keep if answers is None else inside & _flags("answers", answers, (n, steps))
+    if data.mask is not None:
+        keep = inside & _flags("mask", data.mask, (n, steps))
+    answers = keep if data.answers is None else inside & _flags("answers", data.answers, (n, steps))
     if not per_step:  # the sequence's target stands at each of its steps
         y = np.broadcast_to(y[:, None], (n, steps, *y.shape[1:]))
     if not keep.any():

@@ -238,7 +238,10 @@ class Trainer:
             raise ValueError("fit was given x without y: pass the targets too")
         else:
             given = Data(x, y, lengths, mask, answers)
-            training = lambda _: given  # noqa: E731
+
+            def training(_):
+                return given
+
         if validation is not None:
             if not isinstance(validation, tuple | list) or not 2 <= len(validation) <= 5:
                 raise ValueError("validation is none of (x, y), (x, y, lengths), (x, y, lengths, mask): pass one")
@@ -247,21 +250,22 @@ class Trainer:
                 self._sequences(validation)
             except (TypeError, ValueError) as error:
                 raise type(error)(f"validation: {error}") from None
-        data = training(self._place["epoch"])
+        at = self._place["epoch"]
+        data = training(at)
         made = self._sequences(data)
 
         def sequences_of(epoch):
-            nonlocal data, made
-            found = training(epoch)
-            if found is not data:  # what has been checked need not be checked again
-                data, made = found, self._sequences(found)
+            nonlocal at, data, made
+            if epoch != at:
+                at, before, data = epoch, data, training(epoch)
+                made = made if data is before else self._sequences(data)  # what has been checked is not checked again
             return made
 
         return sequences_of, validation
 
     def _sequences(self, data):
         net = self.net
-        return as_sequences(*data, net.n_in, net.n_out, self.learner.loss_kind, net.dtype)
+        return as_sequences(data, net.n_in, net.n_out, self.learner.loss_kind, net.dtype)
 
     def _task(self):
         if self.task is None:

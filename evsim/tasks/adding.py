@@ -3,7 +3,7 @@
 
 import numpy as np
 
-from evsim.generated import GeneratedTask
+from evsim.generated import TRAINING, GeneratedTask
 from evsim.task import Count, Data
 
 
@@ -21,7 +21,7 @@ class Adding(GeneratedTask):
     loss = "mse"
     chance = None
     chance_loss = 1 / 6
-    defaults = {"cell": "egru", "units": 64, "density": 0.2, "lr": 0.01, "streams": 16, "epochs": 10}
+    defaults = {**TRAINING, "units": 32, "density": 0.5, "epochs": 40}
 
     length: int
 

@@ -5,10 +5,11 @@ blanks; after Hochreiter and Schmidhuber (1997) and Arjovsky et al. (arXiv:1511.
 """
 
 from evsim.copying import Copying
+from evsim.generated import TRAINING
 
 
 class Copy(Copying):
     """n symbols, T - 2 n blanks, then the same cue n times: one has to count to know which symbol is asked for."""
 
     name = "copy"
-    defaults = {"cell": "egru", "units": 64, "density": 0.2, "lr": 0.01, "streams": 16, "epochs": 10}
+    defaults = {**TRAINING, "units": 64, "density": 0.2, "epochs": 80}

@@ -7,7 +7,7 @@ import math
 
 import numpy as np
 
-from evsim.generated import GeneratedTask, one_hot
+from evsim.generated import TRAINING, GeneratedTask, one_hot
 from evsim.task import Count, Data
 
 
@@ -21,7 +21,7 @@ class DelayedRecall(GeneratedTask):
     name = "delayed-recall"
     options = {"length": Count(9, 2), "alphabet": Count(2, 2)} | GeneratedTask.options
     loss = "cross_entropy"
-    defaults = {"cell": "egru", "units": 64, "density": 0.2, "lr": 0.01, "streams": 16, "epochs": 10}
+    defaults = {**TRAINING, "units": 32, "density": 0.5, "epochs": 20}
 
     length: int
     alphabet: int

@@ -4,11 +4,12 @@ The variant in the code of Sorokin et al. (MemUP, arXiv:2207.13649): a cue says 
 """
 
 from evsim.copying import Copying
+from evsim.generated import TRAINING
 
 
 class PositionalCopy(Copying):
     """n symbols, T - 2 n blanks, then n different cues, always in the same order."""
 
     name = "positional-copy"
-    defaults = {"cell": "egru", "units": 64, "density": 0.2, "lr": 0.01, "streams": 16, "epochs": 10}
+    defaults = {**TRAINING, "units": 64, "density": 0.2, "epochs": 50}
     distinct = True

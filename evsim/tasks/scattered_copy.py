@@ -6,6 +6,7 @@ Named by Sorokin et al. (MemUP, arXiv:2207.13649), whose released code does not 
 import numpy as np
 
 from evsim.copying import Copying
+from evsim.generated import TRAINING
 from evsim.task import Choice
 
 
@@ -17,7 +18,7 @@ class ScatteredCopy(Copying):
 
     name = "scattered-copy"
     options = {"cues": Choice(("distinct", "identical"))} | Copying.options
-    defaults = {"cell": "egru", "units": 64, "density": 0.2, "lr": 0.01, "streams": 16, "epochs": 10}
+    defaults = {**TRAINING, "units": 64, "density": 0.2, "epochs": 60}
 
     cues: str
 

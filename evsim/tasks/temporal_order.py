@@ -8,7 +8,7 @@ import math
 
 import numpy as np
 
-from evsim.generated import GeneratedTask, one_hot
+from evsim.generated import TRAINING, GeneratedTask, one_hot
 from evsim.task import Choice, Count, Data
 
 _DISTRACTORS, _X, _BEGIN, _END = 4, 4, 6, 7
@@ -26,7 +26,7 @@ class TemporalOrder(GeneratedTask):
     options = {"length": Count(30, 10), "rule": Choice(("order", "xor"))} | GeneratedTask.options
     n_in = 8
     loss = "cross_entropy"
-    defaults = {"cell": "egru", "units": 64, "density": 0.2, "lr": 0.01, "streams": 16, "epochs": 10}
+    defaults = {**TRAINING, "units": 32, "density": 0.5, "epochs": 60}
 
     length: int
     rule: str

@@ -6,7 +6,7 @@ the reward.
 
 import numpy as np
 
-from evsim.generated import GeneratedTask
+from evsim.generated import TRAINING, GeneratedTask
 from evsim.task import Count, Data
 
 _SPREAD = 10  # steps that a corridor may be longer than the shortest
@@ -32,7 +32,7 @@ class TMaze(GeneratedTask):
     chance_loss = 12.25
     memory_columns = (_HINT, _JUNCTION, _NOISE, _BEFORE, _BEFORE + 1, _REWARD)
     context_columns = (_HINT, _JUNCTION, _NOISE, _ACTION, _ACTION + 1)
-    defaults = {"cell": "egru", "units": 64, "density": 0.2, "lr": 0.01, "streams": 16, "epochs": 10}
+    defaults = {**TRAINING, "units": 32, "density": 0.5, "epochs": 80}
 
     length: int
 
