@@ -10,6 +10,7 @@ from typing import Any
 
 from evsim import optim, schedule
 from evsim.arraytask import ArrayTask
+from evsim.backends import choose_backend, refuse_others, torch_defaults
 from evsim.check import check_choice, check_count, named
 from evsim.network import Network
 from evsim.readout import READOUTS
@@ -24,8 +25,9 @@ KINDS: dict[str, tuple[type, ...]] = {
     "cues": _WORD, "rule": _WORD, "epoch_size": _WHOLE, "loss": _WORD,
     "cell": _WORD, "units": _WHOLE, "layers": _WHOLE, "density": _REAL, "density_in": _REAL, "half_width": _REAL,
     "threshold": _REAL, "reset": _WORD, "tau": _REAL, "readout": _WORD, "dtype": _WORD,
-    "learner": _WORD, "block": (str, int), "memory_limit": (str, int), "n": _WHOLE, "window": _WHOLE,
-    "broadcast": _WORD, "compare": _WORD, "streams": _WHOLE, "threads": _WHOLE, "update": (str, int),
+    "learner": _WORD, "backend": _WORD, "block": (str, int), "memory_limit": (str, int), "n": _WHOLE,
+    "window": _WHOLE, "targets": _WHOLE, "detector": _WORD, "every": _WHOLE, "predictor": _WORD, "context": _WHOLE,
+    "device": _WORD, "broadcast": _WORD, "compare": _WORD, "streams": _WHOLE, "threads": _WHOLE, "update": (str, int),
     "optimizer": _WORD, "lr": _REAL, "schedule": _WORD, "warmup": _WHOLE,
     "weight_decay": _REAL, "momentum": _REAL, "clip": _REAL,
     "epochs": _WHOLE, "sequences": _WHOLE, "seed": _WHOLE, "seeds": (list,),
@@ -87,11 +89,14 @@ def resolve(chosen: dict[str, Any]) -> tuple[dict[str, Any], Task]:
     if "sequences" in chosen:
         chosen = _budget(chosen, task)
         task = build_task(chosen)
-    settings = {**BASE, **task.defaults, **chosen}
+    backend = choose_backend(chosen)
+    settings = {**BASE, **task.defaults, **(torch_defaults(chosen, task) if backend == "torch" else {}), **chosen}
+    settings["backend"] = backend
     partners = ("weight_decay", "optimizer", "adam"), ("warmup", "schedule", "cosine"), ("block", "learner", "rtrl")
     for name, needs, value in (*partners, ("half_width", "cell", task.defaults.get("cell"))):
         if settings[needs] != value and name not in chosen:
             settings.pop(name, None)  # a default of the task's that goes with another default
+    refuse_others(settings, chosen)
     for name in task.options:
         settings[name] = getattr(task, name)
     if isinstance(task, ArrayTask):
@@ -183,6 +188,8 @@ def build_compared(settings: dict[str, Any], net: Network, loss: str) -> dict[st
 
 def _learner(name, options, settings, net, loss):
     made = lookup("learner", name)
+    if getattr(made, "backend", "numba") != "numba":
+        raise ValueError(f"learner {name!r} trains torch models and has no gradient of this network: leave it out")
     known = inspect.signature(made).parameters
     common = {option: settings[option] for option in (*_COMMON, "seed") if option in settings}
     chosen = {option for option in _COMMON if common.get(option) != BASE[option]}

@@ -34,17 +34,26 @@ def evaluate(net, data, loss):
 
 
 def predict(net, x, lengths, loss):
-    """Outputs at the last step of each sequence: classes (N,) for cross entropy, 0/1 (N, n_out) for binary cross
-    entropy, numbers (N, n_out) for mse."""
-    n = len(x)
-    y = np.zeros(n, np.int64) if loss == "cross_entropy" else np.zeros((n, net.n_out))
-    data = as_sequences(Data(x, y, lengths), net.n_in, net.n_out, loss, net.dtype)
-    last = np.zeros((n, net.n_out), net.dtype)
+    """What the network says at the last step of each sequence, as `answer` puts it."""
+    data = inputs_alone(x, lengths, net.n_in, net.n_out, loss, net.dtype)
+    last = np.zeros((len(data), net.n_out), net.dtype)
     for where, out in _batches(net, data, new_count(len(net.layers))):
         last[where] = out[:, -1]
+    return answer(last, loss)
+
+
+def inputs_alone(x, lengths, n_in, n_out, loss, dtype):
+    """`evsim.sequences.Sequences` whose targets are not known."""
+    n = len(x)
+    y = np.zeros(n, np.int64) if loss == "cross_entropy" else np.zeros((n, n_out))
+    return as_sequences(Data(x, y, lengths), n_in, n_out, loss, dtype)
+
+
+def answer(out, loss):
+    """Outputs (N, n_out) as classes (N,) for cross entropy, 0/1 (N, n_out) for binary cross entropy, or as they are."""
     if loss == "cross_entropy":
-        return last.argmax(-1)
-    return (last > 0).astype(np.int64) if loss == "binary_cross_entropy" else last
+        return out.argmax(-1)
+    return (out > 0).astype(np.int64) if loss == "binary_cross_entropy" else out
 
 
 def rates(net, count):

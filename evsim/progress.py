@@ -59,12 +59,12 @@ class TrainingProgress:
 
 
 def _numbers(info, short=False):
-    loss, accuracy, activity = info["loss"], info.get("accuracy"), info["activity"]
+    loss, accuracy, activity = info["loss"], info.get("accuracy"), info.get("activity")
     if short:  # a bar of 80 characters
         right = "" if accuracy is None else f"accuracy {accuracy:.1%} "
-        return f"loss {loss:.3f} {right}active {activity:.1%}"
+        return f"loss {loss:.3f} {right}" + ("" if activity is None else f"active {activity:.1%}")
     right = "" if accuracy is None else f", accuracy {accuracy:.2%}"
-    return f"loss {loss:.4f}{right}, activity {activity:.2%}"
+    return f"loss {loss:.4f}{right}" + ("" if activity is None else f", activity {activity:.2%}")
 
 
 def _clock(seconds):

@@ -21,6 +21,7 @@ CELLS = {
 LEARNERS = {
     "bptt": "evsim.learners.bptt:BPTT",
     "eprop": "evsim.learners.eprop:EProp",
+    "memup": "evsim.models.method:MemUP",
     "rflo": "evsim.learners.rflo:RFLO",
     "rtrl": "evsim.learners.rtrl:RTRL",
     "snap": "evsim.learners.snap:SnAp",

@@ -7,11 +7,10 @@ import numpy as np
 from evsim.arraytask import ArrayTask, read_npz
 from evsim.build import TASK_OPTIONS, build_task, merge
 from evsim.check import check_choice
-from evsim.checkpoint import load
-from evsim.evaluate import evaluate, predict
 from evsim.files import replacing
 from evsim.runfolder import RunFolder
 from evsim.task import SPLITS
+from evsim.trained import open_trained
 
 
 def evaluate_run(run, given, split=None, predictions=None, force=False):
@@ -20,9 +19,9 @@ def evaluate_run(run, given, split=None, predictions=None, force=False):
     given: dict with task and its options, or data, and loss. split: "train", "validation", "test" or, with data,
     "all" of x; without it "test", and "all" for a file without x_test that the run was not trained on.
     """
-    checkpoint, config = _open(run)
+    trained, config = _open(run)
     given = merge(given)
-    loss = _loss(checkpoint, given, config)
+    loss = _loss(trained, given, config)
     noted = None
     if "data" not in given and "task" not in given:
         if not config:
@@ -33,34 +32,34 @@ def evaluate_run(run, given, split=None, predictions=None, force=False):
     if "data" in given:
         given["loss"] = loss
     _refuse(predictions, force)
-    task = build_task(given, checkpoint.net.n_out)
+    task = build_task(given, trained.n_out)
     if isinstance(task, ArrayTask) and noted not in (None, task.digest):
         raise ValueError(f"{given['data']} has changed since the run began: give it with --data to use it as it is now")
-    _fits(run, checkpoint.net, task)
+    _fits(run, trained, task)
     split = _split(split, task, config)
     data = task.given["train"] if isinstance(task, ArrayTask) and split == "all" else task.split(split)
-    found = evaluate(checkpoint.net, data, task.loss)
+    found = trained.evaluate(data, task.loss)
     if predictions is not None:
-        said = predict(checkpoint.net, data.x, data.lengths, task.loss)
+        said = trained.predict(data.x, data.lengths, task.loss)
         _write_npz(predictions, predictions=said, y=data.y)
     prefix = "" if split == "all" else f"{split}_"
     return {
         "title": f"{run} on {task.name}, {split}: {len(data.x)} sequences",
         "run": str(run), "task": task.name, "split": split, "sequences": len(data.x),
         f"{prefix}accuracy": found["accuracy"], f"{prefix}loss": found["loss"],
-        **{name: found[name] for name in ("activity", "phi_rate", "activity_per_layer")},
+        **{name: found[name] for name in ("activity", "phi_rate", "activity_per_layer") if name in found},
     }  # fmt: skip
 
 
 def predict_run(run, data, out, force=False):
     """Write what the network in `run` says about x (and lengths) in the file `data` to `out`; returns how many."""
-    checkpoint, config = _open(run)
-    loss = _loss(checkpoint, {}, config)
+    trained, config = _open(run)
+    loss = _loss(trained, {}, config)
     _refuse(out, force)
     arrays = read_npz(data, needed=("x",))
     x = np.asarray(arrays["x"])
     try:
-        said = predict(checkpoint.net, x, arrays.get("lengths"), loss)
+        said = trained.predict(x, arrays.get("lengths"), loss)
     except (ValueError, TypeError) as error:
         raise type(error)(f"{data}: {error}") from None
     _write_npz(out, predictions=said)
@@ -68,24 +67,24 @@ def predict_run(run, data, out, force=False):
 
 
 def _open(run):
-    """(Checkpoint, settings) of a run folder or a bare checkpoint, which has no settings."""
+    """(what was trained, settings) of a run folder or a bare checkpoint; evsim's own checkpoints hold no settings."""
     place = Path(run)
     if not place.exists():
         raise FileNotFoundError(f"{run} does not exist: give a run folder or a checkpoint")
     if not place.is_dir():
-        return load(place), {}
+        trained = open_trained(place)
+        return trained, trained.settings
     folder = RunFolder(place)
     config = folder.config()
     if "seeds" in config:
         within = ", ".join(str(member.path) for member in folder.members())
         raise ValueError(f"{run} holds a run for each of several seeds: name one of {within}")
-    return load(folder.checkpoint), config
+    return open_trained(folder.checkpoint), config
 
 
-def _loss(checkpoint, given, config):
-    """The loss of the learner in the checkpoint; without one, as given, or as the run's settings say."""
-    held = checkpoint.learner and checkpoint.learner.loss_kind
-    asked = given.get("loss")
+def _loss(trained, given, config):
+    """The loss that was trained with; where the checkpoint does not tell, as given, or as the run's settings say."""
+    held, asked = trained.loss, given.get("loss")
     if held and asked and asked != held:
         raise ValueError(f"loss={asked!r} was given, but the network was trained with {held}: leave it out")
     return held or asked or config.get("loss")
@@ -101,11 +100,12 @@ def _split(split, task, config):
     return check_choice("split", split, (*SPLITS, "all") if own else SPLITS)
 
 
-def _fits(run, net, task):
-    if task.n_in != net.n_in:
-        raise ValueError(f"{run} hears {net.n_in} inputs, but {task.name} has {task.n_in}: give data of {net.n_in}")
-    if task.n_out != net.n_out:
-        raise ValueError(f"{run} has {net.n_out} outputs, but {task.name} needs {task.n_out}: give data of {net.n_out}")
+def _fits(run, trained, task):
+    n_in, n_out = trained.n_in, trained.n_out
+    if task.n_in != n_in:
+        raise ValueError(f"{run} hears {n_in} inputs, but {task.name} has {task.n_in}: give data of {n_in}")
+    if task.n_out != n_out:
+        raise ValueError(f"{run} has {n_out} outputs, but {task.name} needs {task.n_out}: give data of {n_out}")
 
 
 def _refuse(path, force):

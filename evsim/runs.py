@@ -6,28 +6,26 @@ import sys
 from pathlib import Path
 
 from evsim.arraytask import ArrayTask
-from evsim.build import RECORD, build_compared, build_task, build_trainer, merge, read_settings, resolve
+from evsim.build import RECORD, build_task, merge, read_settings, resolve
 from evsim.check import check_count
-from evsim.checkpoint import load
-from evsim.opcount import dense_rtrl_macs
 from evsim.progress import TrainingProgress
-from evsim.registry import lookup
+from evsim.registry import load_optional
 from evsim.runfolder import RunFolder, free_folder
-from evsim.trainer import Trainer
-from evsim.warmup import warm_up
 
-_MEDIANS = ("test_accuracy", "test_loss", "activity", "phi_rate", "macs_per_step", "train_seconds", "steps")
+_BACKENDS = {"numba": ("evsim.online", "Numba"), "torch": ("evsim.models.run", "Torch")}
 
 
 def train(given, config=None, out=None, force=False):
     """Train as settings `given`, and those of the TOML file `config` below them, say; returns the summary."""
     settings, task = resolve(merge(given, None if config is None else read_settings(config)))
     runs = _each(settings)
-    trainers = [build_trainer(runs[0], task)]
+    backend = backend_of(settings)
+    trainers = [backend.build(runs[0], task)]
     folder = free_folder(task.name) if out is None else RunFolder(out)
     folder.refuse(force)
-    tell(_announcement(trainers[0], task, settings))
-    warm_up(runs[0], task)
+    seeds = f"seeds {', '.join(map(str, settings['seeds']))}" if "seeds" in settings else f"seed {settings['seed']}"
+    tell(f"training {task.name} ({task.loss}): {backend.announce(trainers[0], settings)}, {seeds}")
+    backend.prepare(runs[0], task)
     if out is None:
         folder = free_folder(task.name)
     folder.clear()
@@ -47,12 +45,20 @@ def resume(path, given, config=None):
     if "seeds" not in settings and folder.rows() and not folder.checkpoint.exists():
         raise ValueError(f"{path} has no checkpoint.npz to go on from: start a new run")
     settings["epochs"] = chosen.get("epochs", settings["epochs"])
+    backend = backend_of(settings)
     for one in (folder, *folder.members()):
         if one.checkpoint.exists():
-            load(one.checkpoint)  # a damaged one shows before anything is done
+            backend.resume(one.checkpoint, settings, task)  # a damaged one shows before anything is done
     tell(f"going on with {path}, up to epoch {settings['epochs']}")
-    warm_up(_each(settings)[0], task)
+    backend.prepare(_each(settings)[0], task)
     return _train_all(folder, settings, task, [])
+
+
+def backend_of(settings):
+    """What does the work: evsim's own learners, or torch models; ImportError says how to install torch."""
+    name = settings.get("backend", "numba")  # runs of before there was a choice
+    module, attribute = _BACKENDS[name]
+    return getattr(load_optional(module, f"backend {name!r}"), attribute)
 
 
 def tell(text):
@@ -79,10 +85,11 @@ def _train_all(folder, settings, task, trainers):
         member = folder.member(own["seed"])
         member.path.mkdir(exist_ok=True)
         runs.append(_train_one(member, folder, own, task, f"seed {own['seed']} ", trainers))
-    medians = {name: _median([run[name] for run in runs]) for name in _MEDIANS}
+    backend = backend_of(settings)
+    medians = {name: _median([run[name] for run in runs]) for name in backend.medians}
     summary = {
         "task": task.name, "seeds": settings["seeds"], **medians,
-        "dense_rtrl_macs_per_step": runs[0]["dense_rtrl_macs_per_step"], "peak_bytes": peak_bytes(),
+        **{name: runs[0][name] for name in backend.shared}, "peak_bytes": peak_bytes(),
         **({"compare": _medians_of([run["compare"] for run in runs])} if "compare" in settings else {}),
         "runs": runs, "config": settings,
     }  # fmt: skip
@@ -100,15 +107,18 @@ def _train_one(folder, whole, settings, task, label, trainers):
     trainer = None
     try:
         if folder.checkpoint.exists():
-            compare = (lambda net: build_compared(settings, net, task.loss)) if "compare" in settings else None
-            trainer = Trainer.resume(folder.checkpoint, task, compare)
+            trainer = backend_of(settings).resume(folder.checkpoint, settings, task)
         else:
-            trainer = trainers.pop() if trainers else build_trainer(settings, task)
+            trainer = trainers.pop() if trainers else backend_of(settings).build(settings, task)
         folder.write_config(_noted(settings, task))
         folder.write_summary(None)
         folder.write_rows(trainer.history)
         _fit(trainer, folder, settings["epochs"], label)
-        summary = _summarise(trainer, task, settings)
+        summary = {
+            "task": task.name, "seed": settings["seed"], **backend_of(settings).figures(trainer),
+            "peak_bytes": peak_bytes(), "train_seconds": round(sum(row["seconds"] for row in trainer.history), 3),
+            "config": settings,
+        }  # fmt: skip
     except KeyboardInterrupt:
         if not folder.checkpoint.exists():
             raise
@@ -131,27 +141,6 @@ def _fit(trainer, folder, epochs, label):
             shown.epoch(row)
 
         trainer.fit(epochs=epochs, checkpoint=folder.checkpoint, on_epoch=keep, progress=shown.piece)
-
-
-def _summarise(trainer, task, settings):
-    found, ops = trainer.evaluate(), trainer.learner.ops
-    last = trainer.history[-1]
-    return {
-        "task": task.name,
-        "seed": settings["seed"],
-        "test_accuracy": found["accuracy"],
-        "test_loss": found["loss"],
-        "activity": found["activity"],
-        "phi_rate": found["phi_rate"],
-        "activity_per_layer": found["activity_per_layer"],
-        "macs_per_step": ops["multiply_adds"] / max(ops["steps"], 1),
-        "dense_rtrl_macs_per_step": dense_rtrl_macs(trainer.net),
-        "peak_bytes": peak_bytes(),
-        "train_seconds": round(sum(row["seconds"] for row in trainer.history), 3),
-        "steps": ops["steps"],
-        **({"compare": last["compare"]} if "compare" in last else {}),
-        "config": settings,
-    }
 
 
 def _compare(folder, settings, chosen):
@@ -177,16 +166,6 @@ def _same(name, value, settings):
 
 def _noted(settings, task):
     return {**settings, "data_digest": task.digest} if isinstance(task, ArrayTask) else settings
-
-
-def _announcement(trainer, task, settings):
-    net, learner = trainer.net, trainer.learner
-    cells = ", ".join(f"{cell.units} {type(cell).__name__}" for cell in net.layers)
-    name = lookup("learner", settings["learner"]).__name__
-    size = f"{learner.memory['total'] / 2**20:,.1f} MiB"
-    seeds = f"seeds {', '.join(map(str, settings['seeds']))}" if "seeds" in settings else f"seed {settings['seed']}"
-    trained = f"{cells}, {net.layout.trained:,} parameters"
-    return f"training {task.name} ({task.loss}): {trained}, {name} holds {size}, {seeds}"
 
 
 def _medians_of(runs):

@@ -30,9 +30,10 @@ def show_seeds(summary, err=False):
     table = Table()
     columns = {
         "test_accuracy": ("accuracy", _percent), "test_loss": ("loss", _number), "activity": ("activity", _percent),
-        "phi_rate": ("phi-rate", _percent), "macs_per_step": ("multiply-adds", _count),
-        "train_seconds": ("seconds", _tenths),
+        "phi_rate": ("phi-rate", _percent), "macs_per_step": ("multiply-adds", _count), "updates": ("updates", _count),
+        "train_seconds": ("seconds", _tenths), "train_cpu_seconds": ("CPU seconds", _tenths),
     }  # fmt: skip
+    columns = {name: form for name, form in columns.items() if name in summary}
     for name in ("seed", *(shown for shown, _ in columns.values())):
         table.add_column(name, justify="right", no_wrap=True)
     for run in summary["runs"]:
@@ -40,12 +41,11 @@ def show_seeds(summary, err=False):
     table.add_section()
     table.add_row("median", *(form(summary[name]) for name, (_, form) in columns.items()), style="bold")
     console.print(table)
-    dense, macs = summary["dense_rtrl_macs_per_step"], summary["macs_per_step"]
-    console.print(
-        f"multiply-adds are per step, where dense RTRL needs {_count(dense)}, {_times(dense, macs)} times as many; "
-        f"peak memory {_bytes(summary['peak_bytes'])}",
-        soft_wrap=True,
-    )
+    dense, peak = summary.get("dense_rtrl_macs_per_step"), f"peak memory {_bytes(summary['peak_bytes'])}"
+    if dense is not None:
+        times = _times(dense, summary["macs_per_step"])
+        peak = f"multiply-adds are per step, where dense RTRL needs {_count(dense)}, {times} times as many; {peak}"
+    console.print(peak, soft_wrap=True)
     _show_compared(console, summary)
 
 
@@ -135,11 +135,14 @@ def _lines(summary):
     """(name, text) of what there is to tell."""
     forms = {
         "accuracy": _percent, "loss": _number, "activity": _percent, "phi_rate": _percent, "macs_per_step": _count,
-        "dense_rtrl_macs_per_step": _count, "peak_bytes": _bytes, "train_seconds": _tenths,
+        "dense_rtrl_macs_per_step": _count, "peak_bytes": _bytes, "train_seconds": _tenths, "updates": _count,
+        "train_cpu_seconds": _tenths, "graph_elements": _tenths, "graph_bytes": _bytes,
     }  # fmt: skip
     shown = {
         "phi_rate": "phi-rate", "macs_per_step": "multiply-adds per step", "peak_bytes": "peak memory",
         "dense_rtrl_macs_per_step": "dense RTRL's multiply-adds per step", "train_seconds": "training seconds",
+        "train_cpu_seconds": "CPU seconds", "graph_elements": "steps and predictions in a stream's graph",
+        "graph_bytes": "saved for backward",
     }  # fmt: skip
     for name, value in summary.items():
         form = forms.get(name) or forms.get(name.rpartition("_")[2])

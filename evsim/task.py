@@ -75,7 +75,7 @@ class Task:
     loss: "cross_entropy", "binary_cross_entropy" or "mse".
     chance: the accuracy of guessing, or None where accuracy means nothing.
     chance_loss: the loss of the best answer that does not depend on x, or None where it is not known.
-    defaults: what training uses where the user says nothing.
+    defaults: what training uses where the user says nothing; torch_defaults: the same for torch models.
     memory_columns, context_columns: in models that have both, the columns of x that the memory reads, and those that
     the predictor reads beside it; None: all.
     fresh: are the training sequences of each epoch new ones?
@@ -92,6 +92,7 @@ class Task:
     chance_loss: float | None = None
     sizes: dict[str, int]
     defaults: dict[str, object]
+    torch_defaults: ClassVar[dict[str, object]] = {}
     memory_columns: tuple[int, ...] | None = None
     context_columns: tuple[int, ...] | None = None
 

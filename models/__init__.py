@@ -1,8 +1,91 @@
-"""Torch models on evsim's cells: the same equations under autograd. Needs the extra [torch]."""
+"""Torch models on evsim's cells, and the published rivals of exact online learning. Most of it needs the extra [torch].
 
-from .convert import from_norse, from_snntorch
-from .fast import FastEGRU
-from .network import TorchNetwork, autograd_gradients, summed_loss
-from .words import TorchWords
+The public names below are loaded when first used: specifications of methods can be read without torch.
+"""
 
-__all__ = ["FastEGRU", "TorchNetwork", "TorchWords", "autograd_gradients", "from_norse", "from_snntorch", "summed_loss"]
+from typing import TYPE_CHECKING
+
+from evsim.registry import load_optional as _load_optional
+
+if TYPE_CHECKING:
+    from .build import build_core, build_model, follow
+    from .convert import from_norse, from_snntorch
+    from .core import Core, GatedCore, NorseCore
+    from .detector import EntropyDetector, SurpriseDetector
+    from .evaluate import evaluate
+    from .fast import FastEGRU
+    from .method import MemUP, full, truncated
+    from .model import Model, from_evsim, to_evsim
+    from .network import EventCore, TorchNetwork, autograd_gradients, summed_loss
+    from .predictor import ContextPredictor, LinearPredictor
+    from .trainer import RolloutTrainer
+    from .words import TorchWords
+
+_MODULE_OF = {
+    "ContextPredictor": "predictor",
+    "Core": "core",
+    "EntropyDetector": "detector",
+    "EventCore": "network",
+    "FastEGRU": "fast",
+    "GatedCore": "core",
+    "LinearPredictor": "predictor",
+    "MemUP": "method",
+    "Model": "model",
+    "NorseCore": "core",
+    "RolloutTrainer": "trainer",
+    "SurpriseDetector": "detector",
+    "TorchNetwork": "network",
+    "TorchWords": "words",
+    "autograd_gradients": "network",
+    "build_core": "build",
+    "build_model": "build",
+    "evaluate": "evaluate",
+    "follow": "build",
+    "from_evsim": "model",
+    "from_norse": "convert",
+    "from_snntorch": "convert",
+    "full": "method",
+    "summed_loss": "network",
+    "to_evsim": "model",
+    "truncated": "method",
+}
+__all__ = [
+    "ContextPredictor",
+    "Core",
+    "EntropyDetector",
+    "EventCore",
+    "FastEGRU",
+    "GatedCore",
+    "LinearPredictor",
+    "MemUP",
+    "Model",
+    "NorseCore",
+    "RolloutTrainer",
+    "SurpriseDetector",
+    "TorchNetwork",
+    "TorchWords",
+    "autograd_gradients",
+    "build_core",
+    "build_model",
+    "evaluate",
+    "follow",
+    "from_evsim",
+    "from_norse",
+    "from_snntorch",
+    "full",
+    "summed_loss",
+    "to_evsim",
+    "truncated",
+]
+
+
+def __getattr__(name: str):
+    if name not in _MODULE_OF:
+        raise AttributeError(f"module 'evsim.models' has no attribute {name!r}; it offers {', '.join(__all__)}")
+    value = getattr(_load_optional(f"evsim.models.{_MODULE_OF[name]}", f"evsim.models.{name}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

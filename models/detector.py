@@ -77,7 +77,7 @@ class EntropyDetector(Detector):
             most = float(self.scores(x, self.model.padded(x), targets, keep)[keep].max())
         if not most > CERTAIN * spread:
             raise ValueError(
-                f"no step of task {source.task.name!r} is uncertain to one who sees its context alone (at most {most:.2g}): "
+                f"no step of task {source.task.name!r} is uncertain to who sees its context alone: at most {most:.2g}; "
                 "MemUP has nothing to ask a memory about; shorten the context, or use tbptt"
             )  # fmt: skip
 

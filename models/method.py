@@ -52,7 +52,7 @@ class MemUP:
             check_count("every", self.every)
             if self.every > (self.window or self.every):
                 told = f"every={self.every} is longer than the window of {self.window} steps"
-                raise ValueError(f"{told}, which always has a prediction point at its end: leave it out or make it less")
+                raise ValueError(f"{told}, whose last step is a prediction point anyway: leave it out or make it less")
         if not self.targets and not self.current:
             raise ValueError("targets=0 with current=False leaves nothing to learn from: allow one of the two")
 

@@ -1,5 +1,7 @@
 """Streams: sequences read side by side in windows, each from a place of its own; Source: where they come from."""
 
+from typing import Any
+
 import numpy as np
 import torch
 
@@ -49,7 +51,7 @@ class Source:
 
 def of_task(task, data, dtype):
     """`evsim.sequences.Sequences` of a split of a task."""
-    return as_sequences(*data, task.n_in, task.n_out, task.loss, dtype)
+    return as_sequences(data, task.n_in, task.n_out, task.loss, dtype)
 
 
 def as_tensors(data, where):
@@ -70,7 +72,9 @@ class Streams:
         self.at = torch.zeros(count, dtype=torch.int64, device=device)
         self.x, self.targets, self.keep, self.answers, self.lengths = self._take(count)
         self.padded = model.padded(self.x)
-        self.uncertainty = None if score is None else self._scores(self.x, self.padded, self.targets, self.keep)
+        self.uncertainty: Any = None
+        if score is not None:
+            self.uncertainty = self._scores(score, self.x, self.padded, self.targets, self.keep)
         self.state = tuple(part.detach() for part in model.begin(count))
         self._rows = torch.arange(count, device=device)[:, None]
 
@@ -110,7 +114,7 @@ class Streams:
         for array, given in (*new, (self.lengths, lengths), (self.padded, padded)):
             array[which] = given
         if self.uncertainty is not None:
-            self.uncertainty[which] = self._scores(x, padded, targets, keep)
+            self.uncertainty[which] = self._scores(self.score, x, padded, targets, keep)
 
     def arrays(self):
         """dict of all tensors that make up the present position."""
@@ -128,9 +132,9 @@ class Streams:
     def _take(self, count):
         return [part.to(self.device) for part in self.source.take(count)]
 
-    def _scores(self, x, padded, targets, keep):
+    def _scores(self, score, x, padded, targets, keep):
         with torch.no_grad():
-            found = self.score(x, padded, targets, keep)
+            found = score(x, padded, targets, keep)
         return found.masked_fill(~keep, -torch.inf)
 
 

@@ -18,7 +18,7 @@ from .rollout import rollout_loss
 from .saved_tensors import watched
 from .streams import Source, Streams, of_task
 
-_DETECTOR_SEED = 2**20  # the detector learns from sequences in an order of its own, so that the streams' order is the same
+_DETECTOR_SEED = 2**20  # the detector learns from sequences in an order of its own, which leaves the streams' as it is
 
 
 class RolloutTrainer:
@@ -44,8 +44,9 @@ class RolloutTrainer:
         check_seed(seed)
         self.model, self.method, self.task = model.to(device), method, task
         self.optimizer = torch.optim.Adam(model.parameters(), 3e-3) if optimizer is None else optimizer
-        made = callable(scheduler) and not hasattr(scheduler, "step")
-        self.scheduler = scheduler(self.optimizer) if made else scheduler
+        self.scheduler: Any = scheduler
+        if callable(scheduler) and not hasattr(scheduler, "step"):
+            self.scheduler = scheduler(self.optimizer)
         self.streams = check_count("streams", streams)
         self.clip = None if clip is None else check_positive("clip", clip)
         self.window = task.steps if method.window is None else method.window
@@ -54,17 +55,13 @@ class RolloutTrainer:
         self._later = Source(task, self.dtype, seed + _DETECTOR_SEED)
         method.check_steps(source.shortest())
         self.detector = build_detector(method.detector, self.model, task) if method.targets else None
-        self._generator = torch.Generator().manual_seed(int(seed))
+        self.generator = torch.Generator().manual_seed(int(seed))
         self._begin = lambda: self._start(source, seed, device, phase)
         self._at: Any = None
         self.updates, self.epoch = 0, 0
         self.graph = {"memory_steps": 0.0, "predictions": 0.0, "bytes": 0}
-        self._history = []
-
-    @property
-    def history(self):
-        """One dict per epoch done so far."""
-        return list(self._history)
+        self.history = []  # one dict per epoch done so far
+        self.settings = None  # what it was built from, where that has names (`evsim.models.build`)
 
     @property
     def updates_per_epoch(self):
@@ -85,7 +82,7 @@ class RolloutTrainer:
         FloatingPointError if the loss is not finite; nothing is changed then.
         """
         model, at = self.model, self.at
-        loss, state, counted = rollout_loss(model, at, self.method, self.task.loss, self._generator)
+        loss, state, counted = rollout_loss(model, at, self.method, self.task.loss, self.generator)
         if loss is not None:
             value = float(loss.detach())
             if not math.isfinite(value):
@@ -134,7 +131,7 @@ class RolloutTrainer:
             raise ValueError("fit was given no end: pass epochs=, updates= or cpu_seconds=")
         cpu, told = time.process_time(), time.monotonic()
         with Interrupt() as stop:
-            if checkpoint is not None and not self._history:
+            if checkpoint is not None and not self.history:
                 self.save(checkpoint)
 
             def spent():
@@ -154,7 +151,7 @@ class RolloutTrainer:
                         told = time.monotonic()
                         done, total = (n * self.streams * self.window for n in (k + 1, self.updates_per_epoch))
                         progress({"epoch": self.epoch + 1, "epochs": epochs or self.epoch + 1, "done": done,
-                                  "total": total, "activity": 0.0, **sums.row(self)})  # fmt: skip
+                                  "total": total, **sums.row(self)})  # fmt: skip
                 row = self._close_epoch(sums, validate)
                 if checkpoint is not None:
                     self.save(checkpoint)
@@ -184,7 +181,7 @@ class RolloutTrainer:
         if validate:
             found = self.evaluate(self.task.split("validation"))
             row["validation_loss"], row["validation_accuracy"] = found["loss"], found["accuracy"]
-        self._history.append(row)
+        self.history.append(row)
         return row
 
     def _start(self, source, seed, device, phase):

@@ -1,0 +1,48 @@
+"""Numba: what a run does with evsim's own learners. `evsim.models.run.Torch` does the same with torch models."""
+
+from evsim.build import build_compared, build_trainer
+from evsim.opcount import dense_rtrl_macs
+from evsim.registry import lookup
+from evsim.trainer import Trainer
+from evsim.warmup import warm_up
+
+
+class Numba:
+    """The steps of a run, in which settings are those of a single seed."""
+
+    medians = ("test_accuracy", "test_loss", "activity", "phi_rate", "macs_per_step", "train_seconds", "steps")
+    shared = ("dense_rtrl_macs_per_step",)  # what all seeds have in common
+    build = staticmethod(build_trainer)
+    prepare = staticmethod(warm_up)
+
+    @staticmethod
+    def resume(checkpoint, settings, task):
+        """The trainer that wrote `checkpoint`, where it then stood."""
+        compare = (lambda net: build_compared(settings, net, task.loss)) if "compare" in settings else None
+        return Trainer.resume(checkpoint, task, compare)
+
+    @staticmethod
+    def announce(trainer, settings):
+        """What is going to be trained, in a few words."""
+        net, learner = trainer.net, trainer.learner
+        cells = ", ".join(f"{cell.units} {type(cell).__name__}" for cell in net.layers)
+        name = lookup("learner", settings["learner"]).__name__
+        size = f"{learner.memory['total'] / 2**20:,.1f} MiB"
+        return f"{cells}, {net.layout.trained:,} parameters, {name} holds {size}"
+
+    @staticmethod
+    def figures(trainer):
+        """What came out, for the summary."""
+        found, ops = trainer.evaluate(), trainer.learner.ops
+        last = trainer.history[-1]
+        return {
+            "test_accuracy": found["accuracy"],
+            "test_loss": found["loss"],
+            "activity": found["activity"],
+            "phi_rate": found["phi_rate"],
+            "activity_per_layer": found["activity_per_layer"],
+            "macs_per_step": ops["multiply_adds"] / max(ops["steps"], 1),
+            "dense_rtrl_macs_per_step": dense_rtrl_macs(trainer.net),
+            "steps": ops["steps"],
+            **({"compare": last["compare"]} if "compare" in last else {}),
+        }

@@ -1,0 +1,45 @@
+"""Trained: what a checkpoint holds, ready to be asked: a network of evsim's, or a torch model."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+
+from evsim.checkpoint import load
+from evsim.evaluate import evaluate, predict
+from evsim.files import DAMAGE
+from evsim.registry import load_optional
+
+
+class Trained:
+    """The network in a checkpoint. loss: the learner's, or None; settings: none are in it."""
+
+    def __init__(self, path):
+        found = load(path)
+        self.net, self.settings = found.net, {}
+        self.loss = found.learner.loss_kind if found.learner else None
+        self.n_in, self.n_out = found.net.n_in, found.net.n_out
+
+    def evaluate(self, data, loss):
+        """Figures on an `evsim.task.Data`, as `evsim.evaluate.evaluate` gives them."""
+        return evaluate(self.net, data, loss)
+
+    def predict(self, x, lengths, loss):
+        """What is said at the end of each sequence, as `evsim.evaluate.predict` gives it."""
+        return predict(self.net, x, lengths, loss)
+
+
+def open_trained(path):
+    """A `Trained`, or the same of a torch model (`evsim.models.run`), whichever the file `path` holds."""
+    if _format(path) == "evsim torch checkpoint":
+        return load_optional("evsim.models.run", f"{path}, a torch model,").Trained(path)
+    return Trained(path)
+
+
+def _format(path):
+    """What a checkpoint says it is; None where it cannot be read, which whoever loads it explains."""
+    try:
+        with Path(path).open("rb") as file:
+            return json.loads(str(np.load(file, allow_pickle=False)["header"][()]))["format"]
+    except (OSError, *DAMAGE):
+        return None

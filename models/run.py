@@ -1,0 +1,94 @@
+"""Torch: what a run does with torch models, as `evsim.online.Numba` does with evsim's own learners."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import torch
+
+from evsim.evaluate import answer, inputs_alone
+
+from .build import build_trainer, model_of
+from .checkpoint import load_trainer, load_weights, read
+from .evaluate import evaluate, outputs
+from .streams import of_task
+
+
+class Torch:
+    """The steps of a run, in which settings are those of a single seed."""
+
+    medians = (
+        "test_accuracy", "test_loss", "updates", "train_seconds", "train_cpu_seconds", "graph_elements", "graph_bytes",
+        "steps",
+    )  # fmt: skip
+    shared = ()
+
+    @staticmethod
+    def build(settings, task):
+        """A trainer that is ready to fit; torch keeps to one thread."""
+        torch.set_num_threads(1)
+        return build_trainer(settings, task)
+
+    @staticmethod
+    def prepare(settings, task):
+        """Nothing has to be compiled."""
+
+    @staticmethod
+    def resume(checkpoint, settings, task):
+        """The trainer that wrote `checkpoint`, where it then stood."""
+        own = read(checkpoint)[0]["settings"]
+        return load_trainer(checkpoint, Torch.build({**own, "epochs": settings["epochs"]}, task))
+
+    @staticmethod
+    def announce(trainer, settings):
+        """What is going to be trained, in a few words."""
+        parameters = sum(p.numel() for p in trainer.model.parameters() if p.requires_grad)
+        method = trainer.method
+        what = {
+            "memup": f"MemUP over {method.window} steps, {method.targets} targets by {method.detector}",
+            "tbptt": f"TBPTT over {method.window} steps",
+            "bptt": "BPTT",
+        }[method.kind]  # fmt: skip
+        kind, layers = settings["cell"], settings["layers"]
+        units = f"{settings['units']} {kind}" + (f" in each of {layers} layers" if layers > 1 else "")
+        return f"{units}, {parameters:,} parameters, {what}, torch on {settings['device']}"
+
+    @staticmethod
+    def figures(trainer):
+        """What came out, for the summary. graph_elements: memory steps and predictions in the graph of one stream."""
+        found, graph, rows = trainer.evaluate(), trainer.graph, trainer.history
+        return {
+            "test_accuracy": found["accuracy"],
+            "test_loss": found["loss"],
+            **{name: found[name] for name in ("activity", "phi_rate", "activity_per_layer") if name in found},
+            "updates": trainer.updates,
+            "train_cpu_seconds": round(sum(row["cpu_seconds"] for row in rows), 3),
+            "graph_elements": graph["memory_steps"] + graph["predictions"],
+            "graph_bytes": graph["bytes"],
+            "steps": sum(row["steps"] for row in rows),
+        }
+
+
+class Trained:
+    """A torch model from a checkpoint, as `evsim.trained.Trained` has a network. ValueError if it has no settings."""
+
+    def __init__(self, path):
+        header, arrays = read(path)
+        self.settings = header["settings"]
+        if self.settings is None:
+            told = f"{path} was not written by evsim train, so how its model was built is not known"
+            raise ValueError(f"{told}: load it from Python")
+        self._task = SimpleNamespace(**header["task"])
+        self.n_in, self.n_out, self.loss = self._task.n_in, self._task.n_out, self._task.loss
+        self._model = model_of(self.settings, self._task)
+        load_weights(self._model, arrays)
+        torch.set_num_threads(1)
+
+    def evaluate(self, data, loss):
+        """Figures on an `evsim.task.Data`."""
+        return evaluate(self._model, of_task(self._task, data, self.settings["dtype"]), loss)
+
+    def predict(self, x, lengths, loss):
+        """What is said at the end of each sequence: `evsim.evaluate.answer`."""
+        data = inputs_alone(x, lengths, self.n_in, self.n_out, loss, np.dtype(self.settings["dtype"]))
+        said = [out[range(len(out)), data.lengths[where] - 1].numpy() for where, out, *_ in outputs(self._model, data)]
+        return answer(np.concatenate(said), loss)
