@@ -285,7 +285,7 @@ def test_a_fixed_task_gives_the_same_sequences_in_every_epoch():
         ("copy", {"length": 20.5}, "length=20.5 is not usable"),
         ("copy", {"length": None}, "length=None is not usable"),
         ("copy", {"symbols": True}, "symbols=True is not usable"),
-        ("copy", {"cues": "distinct"}, "task 'copy' has no option 'cues': its options are length: 20 (at least 2); symbols"),
+        ("copy", {"cues": "distinct"}, "task 'copy' has no option 'cues': its options are length: 20 (at least 2)"),
         ("scattered-copy", {"cues": "same"}, "cues='same' is unknown: choose one of distinct, identical"),
         ("adding", {"length": 1}, "length=1 is not usable: give a whole number of at least 2"),
         ("delayed-recall", {"length": 1}, "length=1 is not usable: give a whole number of at least 2"),
