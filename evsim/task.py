@@ -64,7 +64,7 @@ class Count:
 
     def allowed(self) -> list[str]:
         """Return, in words, what may be given."""
-        return [f"{self.default} or any whole number from {self.least}"]
+        return [f"{self.default} (at least {self.least})"]
 
 
 class Task:

@@ -276,4 +276,4 @@ def test_listing_draws_nothing(monkeypatch, capsys):
     found = {row["name"]: row for row in json.loads(capsys.readouterr().out.splitlines()[-1])["tasks"]}
     assert set(FRESH) < set(found) and "new training sequences in each epoch" in found["copy"]["what"]
     assert found["scattered-copy"]["options"][0] == "cues: distinct | identical"
-    assert "length: 20 or any whole number from 2" in found["tmaze"]["options"]
+    assert "length: 10 (at least 2)" in found["tmaze"]["options"]

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from evsim import registry
+from evsim.build import KINDS
 from evsim.evaluate import _losses
 from evsim.task import SPLITS, Choice, Count, Data
 
@@ -219,7 +220,7 @@ def test_places_are_spread_evenly():
     np.testing.assert_allclose(here[4:8], 0.25, atol=0.015)
     np.testing.assert_allclose(here[20:24], 0.25, atol=0.015)
     np.testing.assert_allclose(x[:, 1:4, :4].mean((0, 1)), 0.25, atol=0.015)
-    lengths = make("tmaze").sample(20000, np.random.default_rng(4)).lengths
+    lengths = make("tmaze", length=20).sample(20000, np.random.default_rng(4)).lengths
     np.testing.assert_allclose(np.bincount(lengths)[20:] / 20000, 1 / 11, atol=0.01)
 
 
@@ -248,10 +249,19 @@ def test_same_seed_same_bits(task):
         assert len(one.x) == task.sizes[("validation", "test")[i] if i < 2 else "train"]
 
 
-@pytest.mark.parametrize(("name", "told"), [("copy", "af8618f8b5abf324"), ("tmaze", "d25e6ac1d1164b32")])
+@pytest.mark.parametrize(("name", "told"), [("copy", "af8618f8b5abf324"), ("tmaze", "cd3b7bb2d739875f")])
 def test_the_test_sequences_are_pinned(name, told):
     x = make(name).split("test").x
     assert hashlib.sha256(x.astype(np.int8).tobytes()).hexdigest()[:16] == told
+
+
+def test_says_what_it_is_before_anything_is_drawn(task, monkeypatch):
+    monkeypatch.setattr(type(task), "sample", None)
+    told = task.describe()
+    shapes = f"{task.steps} steps of {task.n_in} in, {task.n_out} out"
+    for part in (task.name, shapes, task.loss, "chance", "1000 test"):
+        assert part in told
+    assert {"cell", "units", "density", "epochs", "lr"} <= set(task.defaults) <= set(KINDS)
 
 
 def test_the_size_of_an_epoch():
@@ -275,7 +285,7 @@ def test_a_fixed_task_gives_the_same_sequences_in_every_epoch():
         ("copy", {"length": 20.5}, "length=20.5 is not usable"),
         ("copy", {"length": None}, "length=None is not usable"),
         ("copy", {"symbols": True}, "symbols=True is not usable"),
-        ("copy", {"cues": "distinct"}, "task 'copy' has no option 'cues': its options are length: 20 or any whole"),
+        ("copy", {"cues": "distinct"}, "task 'copy' has no option 'cues': its options are length: 20 (at least 2)"),
         ("scattered-copy", {"cues": "same"}, "cues='same' is unknown: choose one of distinct, identical"),
         ("adding", {"length": 1}, "length=1 is not usable: give a whole number of at least 2"),
         ("delayed-recall", {"length": 1}, "length=1 is not usable: give a whole number of at least 2"),
@@ -300,7 +310,7 @@ def test_bad_splits_and_epochs():
 
 
 def test_options_in_words():
-    assert Count(5, 2).allowed() == ["5 or any whole number from 2"] and Choice(("a", 3)).allowed() == ["a", "3"]
+    assert Count(5, 2).allowed() == ["5 (at least 2)"] and Choice(("a", 3)).allowed() == ["a", "3"]
     assert Count(5).check("size", np.int64(3)) == 3 and Count(5).default == 5
 
 

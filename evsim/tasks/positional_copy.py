@@ -11,5 +11,5 @@ class PositionalCopy(Copying):
     """n symbols, T - 2 n blanks, then n different cues, always in the same order."""
 
     name = "positional-copy"
-    defaults = {**TRAINING, "units": 64, "density": 0.2, "epochs": 50}
+    defaults = {**TRAINING, "units": 64, "density": 0.2, "epochs": 80}
     distinct = True

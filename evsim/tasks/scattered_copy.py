@@ -18,7 +18,7 @@ class ScatteredCopy(Copying):
 
     name = "scattered-copy"
     options = {"cues": Choice(("distinct", "identical"))} | Copying.options
-    defaults = {**TRAINING, "units": 64, "density": 0.2, "epochs": 60}
+    defaults = {**TRAINING, "units": 64, "density": 0.2, "epochs": 80}
 
     cues: str
 

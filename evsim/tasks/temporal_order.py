@@ -26,7 +26,7 @@ class TemporalOrder(GeneratedTask):
     options = {"length": Count(30, 10), "rule": Choice(("order", "xor"))} | GeneratedTask.options
     n_in = 8
     loss = "cross_entropy"
-    defaults = {**TRAINING, "units": 32, "density": 0.5, "epochs": 60}
+    defaults = {**TRAINING, "units": 32, "density": 0.5, "epochs": 40}
 
     length: int
     rule: str

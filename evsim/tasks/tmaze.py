@@ -24,7 +24,7 @@ class TMaze(GeneratedTask):
     """
 
     name = "tmaze"
-    options = {"length": Count(20, 2)} | GeneratedTask.options
+    options = {"length": Count(10, 2)} | GeneratedTask.options
     n_in = 8
     n_out = 1
     loss = "mse"
@@ -32,7 +32,7 @@ class TMaze(GeneratedTask):
     chance_loss = 12.25
     memory_columns = (_HINT, _JUNCTION, _NOISE, _BEFORE, _BEFORE + 1, _REWARD)
     context_columns = (_HINT, _JUNCTION, _NOISE, _ACTION, _ACTION + 1)
-    defaults = {**TRAINING, "units": 32, "density": 0.5, "epochs": 80}
+    defaults = {**TRAINING, "units": 32, "density": 0.5, "epochs": 60}
 
     length: int
 
