@@ -21,10 +21,11 @@ EMBED = 32  # numbers into which a gated core's inputs are brought
 PREDICTORS = ("context", "linear")
 
 
-def build_core(cell, n_in, units, layers=1, seed=0, dtype="float32", **options):
+def build_core(cell, n_in, units, layers=1, seed=0, dtype="float32", n_out=1, **options):
     """A Core of `layers` layers of `units` units; cell: "lstm", "gru", "norse-lif", "norse-lsnn" or a cell of evsim.
 
-    options: of each layer of evsim's cells, such as density. The same seed gives the same weights.
+    options: of each layer of evsim's cells, such as density. n_out: of the network that evsim's cells belong to. The same
+    seed gives the same weights.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -34,7 +35,8 @@ def build_core(cell, n_in, units, layers=1, seed=0, dtype="float32", **options):
             core = NorseCore(cell, n_in, units, layers, **options)
         elif cell in names("cell"):
             made = lookup("cell", cell)
-            core = EventCore(Network(n_in, [made(units, **options) for _ in range(layers)], Readout(1), seed, dtype))
+            stack = [made(units, **options) for _ in range(layers)]
+            core = EventCore(Network(n_in, stack, Readout(n_out), seed, dtype))
         else:
             known = ", ".join((*TORCH_CELLS, *names("cell")))
             raise ValueError(f"cell {cell!r} is unknown: choose one of {known}")
@@ -52,7 +54,7 @@ def build_model(task, cell="lstm", units=64, layers=1, predictor="context", cont
     if predictor == "linear":  # there is nobody else to see the other columns
         memory = None
     n_in = task.n_in if memory is None else len(memory)
-    core = build_core(cell, n_in, units, layers, seed, dtype, **options)
+    core = build_core(cell, n_in, units, layers, seed, dtype, task.n_out, **options)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed + 1)
         if check_choice("predictor", predictor, PREDICTORS) == "linear":

@@ -12,7 +12,7 @@ from torch import nn
 from .network import each_loss
 
 QUANTILES = 21
-CERTAIN = 0.01  # nats, or parts of the targets' own spread, below which a step is not uncertain
+CERTAIN = 0.05  # nats, or parts of the targets' own spread, below which a step is not uncertain
 
 
 class Detector:
@@ -50,7 +50,7 @@ class EntropyDetector(Detector):
     regression, Koenker and Bassett 1978, as in QR-DQN), in units of the target. batches, size: of its training.
     """
 
-    def __init__(self, model, loss, n_context, n_out, batches=200, size=32, hidden=64, lr=3e-3):
+    def __init__(self, model, loss, n_context, n_out, batches=200, size=32, hidden=64, lr=1e-2):
         self.model, self.loss, self.batches, self.size, self.n_out = model, loss, batches, size, n_out
         outputs = n_out * QUANTILES if loss == "mse" else n_out
         heard = n_context * model.predictor.steps

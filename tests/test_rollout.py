@@ -44,6 +44,13 @@ class Ending(Task):
         return dict.fromkeys(("train", "validation", "test"), data)
 
 
+class Certain(Ending):
+    """Every class is 0: there is nothing that a memory could be asked."""
+
+    def _make(self):
+        return {name: data._replace(y=data.y * 0) for name, data in super()._make().items()}
+
+
 @pytest.mark.parametrize("window", [1, 3, 5])
 @pytest.mark.parametrize("targets", [0, 2])
 @pytest.mark.parametrize("cell", ["lstm", "gru", "egru"])
@@ -169,28 +176,28 @@ def test_the_entropy_detector_finds_the_answers():
     trainer = trainer_of(MemUP(4, 2), task_of(length=40, alphabet=8))
     score = trainer.at.uncertainty
     answers = trainer.at.answers
-    assert (score[answers] > 1.5).all()  # ln 8 = 2.08
-    assert (score[~answers] < 0.5).all()
+    assert (score[answers] > 2).all()  # ln 8 = 2.08
+    assert (score[~answers] < 0.05).all()
 
 
 def test_spread_of_quantiles_is_the_spread_of_what_comes():
     trainer = trainer_of(MemUP(4, 1), lookup("task", "tmaze")(length=12, epoch_size=400))
     score, answers, inside = trainer.at.uncertainty, trainer.at.answers, trainer.at.keep
-    assert ((score[answers] > 2.5) & (score[answers] < 4.5)).all()  # 3.5, of 4 and -3
-    assert (score[inside & ~answers] < 0.6).all()
+    assert ((score[answers] > 3) & (score[answers] < 4)).all()  # 3.5, of 4 and -3
+    assert (score[inside & ~answers] < 0.2).all()
 
 
 @pytest.mark.parametrize("every", [None, 2])
 def test_the_graph_does_not_grow_with_the_sequence(every):
     """window + K per prediction point, counted and in bytes; whole sequences are the control."""
     found = {}
-    for length in (24, 96, 384):
+    for length in (24, 48, 96):
         trainer = trainer_of(MemUP(6, 2, every=every, current=False), task_of(length=length), phase="same")
         trainer.measure()
         points = 1 if every is None else 3
         assert trainer.graph["memory_steps"] == 6 and trainer.graph["predictions"] == 2 * points
         found[length] = trainer.graph
-    assert found[24] == found[96] == found[384]
+    assert found[24] == found[48] == found[96]
     bytes_of = []
     for length in (24, 96):
         whole = trainer_of(full(), task_of(length=length))
@@ -229,7 +236,9 @@ def test_streams_begin_at_random_places_with_the_state_that_belongs_there():
     at = trainer.at
     assert len(set(at.at.tolist())) > 1 and (at.at < at.lengths).all() and not (at.at % 3).any()
     for b in range(20):
-        _, state = trainer.model.core.unroll(at.x[b : b + 1, : at.at[b]], trainer.model.begin(1))
+        state = trainer.model.begin(1)
+        if at.at[b]:
+            _, state = trainer.model.core.unroll(at.x[b : b + 1, : at.at[b]], state)
         for mine, wanted in zip(at.state, state):
             torch.testing.assert_close(mine[b : b + 1], wanted.detach(), rtol=1e-12, atol=1e-14)
 
@@ -240,6 +249,7 @@ def test_evaluation_asks_the_memory_of_the_same_step(name):
     model = model_of(task, context=3)
     data = of_task(task, task.split("validation"), np.float64)
     losses, hits = [], []
+    model.requires_grad_(False)
     for b in range(20):
         memory = data.x[b] if model.memory_columns is None else data.x[b][:, model.memory_columns]
         own = data.x[b] if model.context_columns is None else data.x[b][:, model.context_columns]
@@ -269,15 +279,15 @@ def test_sources_go_round_and_can_be_taken_up():
 
 
 def test_where_tbptt_cannot_memup_can():
-    """One symbol, 27 blanks, windows of 4: chance for truncated backpropagation and for random targets."""
-    task = lookup("task", "positional-copy")(length=30, symbols=1, alphabet=2, epoch_size=500)
+    """One symbol, 10 blanks, windows of 4: chance for truncated backpropagation, solved by all of it."""
+    task = lookup("task", "positional-copy")(length=12, symbols=1, alphabet=2, epoch_size=500)
     found = {}
-    methods = {"memup": MemUP(4, 1, every=2), "tbptt": truncated(4), "bptt": full()}
-    for name, method in methods.items():
+    methods = {"memup": (MemUP(4, 1, every=2), 40), "tbptt": (truncated(4), 40), "bptt": (full(), 80)}
+    for name, (method, epochs) in methods.items():
         model = build_model(task, units=16, hidden=32, seed=1)
         optimizer = torch.optim.Adam(model.parameters(), 1e-2)
         trainer = RolloutTrainer(model, method, task, optimizer, streams=32)
-        trainer.fit(epochs=40, until=lambda row: row["validation_accuracy"] > 0.99)
+        trainer.fit(epochs=epochs, until=lambda row: row["validation_accuracy"] > 0.99)
         found[name] = trainer.evaluate()["accuracy"]
     assert found["memup"] > 0.95
     assert found["bptt"] > 0.95
@@ -307,9 +317,8 @@ def test_what_does_not_fit_is_refused():
         trainer_of(MemUP(25), task)
     with pytest.raises(ValueError, match="window=6 is longer than a sequence of 5 steps"):
         trainer_of(MemUP(6), Ending())
-    known = lookup("task", "positional-copy")(length=24, symbols=1, alphabet=1)  # one symbol: nothing to be known
-    with pytest.raises(ValueError, match="no step of task 'positional-copy' is uncertain .* use tbptt"):
-        trainer_of(MemUP(4), known).rollout()
+    with pytest.raises(ValueError, match="no step of task 'ending' is uncertain .* use tbptt"):
+        trainer_of(MemUP(4), Certain()).rollout()
     with pytest.raises(TypeError, match="pass an evsim.models.Model"):
         RolloutTrainer(torch.nn.Linear(1, 1), MemUP(), task)
     with pytest.raises(TypeError, match="pass MemUP"):
