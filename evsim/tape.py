@@ -1,0 +1,202 @@
+"""Tape: a learner's steps as pieces of a larger computation: run first, and told of their losses' derivative later."""
+
+from functools import cached_property
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from evsim.backward import Backward
+from evsim.check import as_floats, check_finite
+from evsim.loss import send_all
+from evsim.memory import zeros
+
+
+class Span(NamedTuple):
+    """Where steps were put: slots start + 1..start + steps of the learner's open block, the tape's `block`-th.
+
+    before, x: where they did not fit in it, the learner's state ahead of them, and their inputs.
+    """
+
+    start: int
+    steps: int
+    block: int
+    version: int
+    before: Any = None
+    x: Any = None
+
+
+class Tape:
+    """Runs a learner, and takes losses by their derivative to outputs, as long as the steps are at hand.
+
+    Learners that keep Steps (BPTT: since `reset`; TBPTT and RTRL in blocks: in the open window or block) take them on
+    any of these, in any order. The others take them on the last call alone; if that was of several steps, they are
+    taken again from the learner's state ahead of them, of which a copy was made. The learner's own gradient and loss
+    are not touched. While a tape is in use, only it may run and reset the learner.
+    """
+
+    def __init__(self, learner):
+        self.learner = learner
+        self._block, self._open, self._last = 0, learner._open, None
+        self._seen = learner.net.theta.copy()
+
+    @property
+    def state_shape(self):
+        """(streams, units, K): of the derivative to the state between two steps."""
+        net = self.learner.net
+        return self.learner.streams, net.layout.units, max(len(c.states) for c in net.stack)
+
+    def heed(self):
+        """See whether the network's parameters were written to, and bring the trained ones into range.
+
+        ValueError if they hold NaN or infinity.
+        """
+        net = self.learner.net
+        if not np.array_equal(self._seen, net.theta):  # torch's own count of changes misses some optimisers'
+            check_finite("the network's parameters", net.theta)
+            net.project()
+            self._seen[:] = net.theta
+
+    def run(self, x, losses=True):
+        """Steps x (T, n_in), T at least 1, from the current state: out (T, n_out), and a Span for `pull`; with
+        streams > 1, a leading stream axis on both arrays.
+
+        losses=False: none are to come, so no copy of a state is made; where that would be needed, the Span is None.
+        """
+        self.heed()
+        learner, steps = self.learner, x.shape[-2]
+        learner._follow(steps)
+        (at, *_) = learner._spread(lambda lo, hi, worker: learner._make_room(lo, hi, learner._open, worker))
+        learner._open = at
+        if at != self._open:  # closed, or reset
+            self._block += 1
+        span = Span(at, steps, self._block, learner.net.version)
+        if at + steps > learner._forward.slots if learner.keeps else steps > 1:
+            self._block += 1
+            span = Span(at, steps, self._block, span.version, learner.state(), x.copy()) if losses else None
+        out = learner.step(x[..., 0, :])[..., None, :] if steps == 1 else learner.run(x)
+        self._open, self._last = learner._open, span
+        return out, span
+
+    def reset(self, streams=None):
+        """As the learner's; no loss can be taken on what was before."""
+        self.learner.reset(streams)
+        self._block, self._open, self._last = self._block + 1, 0, None
+
+    def pull(self, span, d_out, lam=None, whole=True, inputs=False):
+        """What a loss sends back from the steps of `span`: (gradient (P,), lam, d_x).
+
+        d_out: its derivative to their outputs, shaped as these; None: nothing is asked of them. lam: its derivative to
+        the state after them, by way of later steps, of `state_shape`; None: nothing. Returned is that to the state
+        before them, unless the gradient is `whole`, which takes in all steps before. d_x: that to their inputs (as x)
+        if wanted, by way of steps in the same block; for learners that keep no Steps, of the same step.
+
+        ValueError for steps that are no longer at hand, and for NaN.
+        """
+        learner = self.learner
+        self._check(span)
+        if d_out is not None:
+            lead = () if learner.streams == 1 else (learner.streams,)
+            shape = *lead, span.steps, learner.net.n_out
+            d_out = as_floats("the derivative to the outputs", d_out, shape, learner.net.dtype)
+            d_out = d_out.reshape(learner.streams, *shape[-2:])
+        if lam is not None:
+            lam = as_floats("the derivative to the state", lam, self.state_shape, learner.net.dtype).copy()
+        d_x = zeros((learner.streams, span.steps, learner.net.n_in), learner.net.dtype) if inputs else None
+        if span.before is None:
+            gradient, lam = self._pull(span.start, span.steps, d_out, lam, whole, d_x)
+        else:
+            gradient = self._again(span, d_out, d_x)
+        if d_x is not None and learner.streams == 1:
+            d_x = d_x[0]
+        return gradient, lam, d_x
+
+    def _check(self, span):
+        learner = self.learner
+        name, alone = type(learner).__name__, span.before is not None or not learner.keeps
+        there = span is self._last if alone else span.block == self._block
+        if not there or learner._open != self._open:
+            cause = "closed that block" if learner.keeps else "took other steps"
+            raise ValueError(
+                f"the steps that this loss is on are gone, for {name} was reset or {cause} since: call backward before "
+                "that, or pass all steps as one sequence"
+            )
+        net = learner.net
+        if alone and not (span.version == net.version and np.array_equal(self._seen, net.theta)):
+            raise ValueError(
+                f"the weights have changed since the steps that this loss is on, and {name} does not keep old ones: "
+                "call backward before the optimiser's step"
+            )
+
+    def _pull(self, start, steps, d_out, lam, whole, d_x):
+        """`pull` for slots of the open block."""
+        learner = self.learner
+        gradient = zeros(learner._gradient.shape, learner.net.dtype)
+        if learner.keeps:
+            lam = zeros(self.state_shape, learner.net.dtype) if lam is None else lam
+            learner._spread(lambda *part: self._sweep(*part, start, steps, d_out, lam, whole, gradient, d_x))
+            return gradient.sum(0), lam
+        own, learner._gradient = learner._gradient, gradient
+        try:
+            learner.accumulate(d_out[:, 0] if learner.streams > 1 else d_out[0, 0])
+        finally:
+            learner._gradient = own
+        if d_x is not None:
+            self._backward.sweep(
+                0, learner.streams, start, 1, learner.net.theta[None], self._now, learner._forward, learner._told,
+                learner._delta, np.zeros_like(gradient), zeros(self.state_shape, learner.net.dtype), self._spaces[0],
+                learner._counts[0], d_x,
+            )  # fmt: skip
+        return gradient.sum(0), None
+
+    def _sweep(self, lo, hi, worker, start, steps, d_out, lam, whole, gradient, d_x):
+        learner, last = self.learner, start + steps
+        told, delta, count = learner._told, learner._delta, learner._counts[worker]
+        first = 0 if whole else start
+        own = told[lo:hi, first + 1 : last + 1].copy(), delta[lo:hi, start + 1 : last + 1].copy()
+        told[lo:hi, first + 1 : last + 1] = False  # losses of the learner's own are for it to settle
+        if d_out is not None:
+            told[lo:hi, start + 1 : last + 1] = True
+            send_all(
+                lo, hi, start, steps, d_out, *learner.net.layout.top, *learner._in_force, learner._forward.y,
+                learner._forward.phi, delta, gradient, count[-1],
+            )  # fmt: skip
+        given = *learner._in_force, learner._forward, told, delta, gradient, lam, self._spaces[worker], count
+        self._backward.sweep(lo, hi, start, steps, *given, d_x)
+        if whole:
+            if start:
+                self._backward.sweep(lo, hi, 0, start, *given)
+            learner._read_past(lo, hi, lam, gradient, worker)
+        told[lo:hi, first + 1 : last + 1], delta[lo:hi, start + 1 : last + 1] = own
+
+    def _again(self, span, d_out, d_x):
+        """Take the steps of `span` once more, with their losses; the gradient."""
+        learner, t = self.learner, 0
+        gradient = zeros(learner.net.layout.trained, learner.net.dtype)
+        spent = learner.counts - span.before["counts"]
+        learner.load_state(span.before)
+        learner._counts[0] += spent
+        while t < span.steps:
+            at = learner._open if learner.keeps and learner._open < learner._forward.slots else 0
+            h = min(learner._forward.slots - at, span.steps - t) if learner.keeps else 1
+            learner.run(span.x[..., t : t + h, :])
+            here, there = np.s_[:, t : t + h], None
+            if d_x is not None:
+                there = zeros((len(d_x), h, d_x.shape[2]), d_x.dtype)
+            gradient += self._pull(at, h, np.ascontiguousarray(d_out[here]), None, True, there)[0]
+            if d_x is not None:
+                d_x[here] = there
+            t += h
+        return gradient
+
+    @cached_property
+    def _backward(self):
+        return Backward(self.learner.net, self.learner.streams)
+
+    @cached_property
+    def _spaces(self):
+        return [self._backward.workspace() for _ in range(self.learner.threads)]
+
+    @property
+    def _now(self):
+        """Every slot's segment, where there is one."""
+        return zeros(self.learner._told.shape, np.int32)
