@@ -133,7 +133,8 @@ class Tape:
         gradient = zeros(learner._gradient.shape, learner.net.dtype)
         if learner.keeps:
             lam = zeros(self.state_shape, learner.net.dtype) if lam is None else lam
-            learner._spread(lambda *part: self._sweep(*part, start, steps, d_out, lam, whole, gradient, d_x))
+            given = start, steps, d_out, lam, whole, gradient, d_x
+            learner._spread(lambda lo, hi, worker: self._sweep(lo, hi, worker, *given))
             return gradient.sum(0), lam
         own, learner._gradient = learner._gradient, gradient
         try:
@@ -150,17 +151,18 @@ class Tape:
 
     def _sweep(self, lo, hi, worker, start, steps, d_out, lam, whole, gradient, d_x):
         learner, last = self.learner, start + steps
-        told, delta, count = learner._told, learner._delta, learner._counts[worker]
+        theta, segment = learner._in_force
+        forward, told, delta, count = learner._forward, learner._told, learner._delta, learner._counts[worker]
         first = 0 if whole else start
         own = told[lo:hi, first + 1 : last + 1].copy(), delta[lo:hi, start + 1 : last + 1].copy()
         told[lo:hi, first + 1 : last + 1] = False  # losses of the learner's own are for it to settle
         if d_out is not None:
             told[lo:hi, start + 1 : last + 1] = True
             send_all(
-                lo, hi, start, steps, d_out, *learner.net.layout.top, *learner._in_force, learner._forward.y,
-                learner._forward.phi, delta, gradient, count[-1],
+                lo, hi, start, steps, d_out, *learner.net.layout.top, theta, segment, forward.y, forward.phi, delta,
+                gradient, count[-1],
             )  # fmt: skip
-        given = *learner._in_force, learner._forward, told, delta, gradient, lam, self._spaces[worker], count
+        given = theta, segment, forward, told, delta, gradient, lam, self._spaces[worker], count
         self._backward.sweep(lo, hi, start, steps, *given, d_x)
         if whole:
             if start:

@@ -125,11 +125,11 @@ class OnlineModule(torch.nn.Module):
             return
         if mine.dtype != theta.dtype or mine.device != theta.device or mine.shape != (trained,):
             raise ValueError(
-                f"the module's parameter is {mine.dtype} {tuple(mine.shape)} on {mine.device}, but its network computes "
-                f"with {theta.dtype} {(trained,)} on the CPU: leave the module as it is; dtype= of evsim.Network decides"
+                f"the module's parameter is {mine.dtype} {tuple(mine.shape)} on {mine.device}, but its network needs "
+                f"{theta.dtype} {(trained,)} on the CPU: convert nothing, but choose dtype= of evsim.Network"
             )
         with torch.no_grad():
-            torch.cat([mine, self.fixed], out=theta)
+            theta.copy_(torch.cat([mine, self.fixed]))
         mine.data, self.fixed = theta[:trained], theta[trained:]
 
 
