@@ -38,6 +38,7 @@ class Tape:
         self.learner = learner
         self._block, self._open, self._last = 0, learner._open, None
         self._seen = learner.net.theta.copy()
+        self._losses, self._key = [], None
 
     @property
     def state_shape(self):
@@ -82,6 +83,22 @@ class Tape:
         self.learner.reset(streams)
         self._block, self._open, self._last = self._block + 1, 0, None
 
+    def tell(self, span, d_out, key):
+        """A loss on steps that the open block holds, for `gather` with the same key: d_out as in `pull`.
+
+        What was told with another key, and not gathered, is forgotten.
+        """
+        self._check(span)
+        if key != self._key:
+            self._losses, self._key = [], key
+        self._losses.append((span.start, span.steps, self._errors(span, d_out)))
+
+    def gather(self, key):
+        """Gradient (P,) of all that was told, by one sweep."""
+        losses, self._losses = self._losses if key == self._key else [], []
+        last = max((start + steps for start, steps, _ in losses), default=0)
+        return self._sweep(losses, 0, last, None, True, None)[0]
+
     def pull(self, span, d_out, lam=None, whole=True, inputs=False):
         """What a loss sends back from the steps of `span`: (gradient (P,), lam, d_x).
 
@@ -94,21 +111,27 @@ class Tape:
         """
         learner = self.learner
         self._check(span)
-        if d_out is not None:
-            lead = () if learner.streams == 1 else (learner.streams,)
-            shape = *lead, span.steps, learner.net.n_out
-            d_out = as_floats("the derivative to the outputs", d_out, shape, learner.net.dtype)
-            d_out = d_out.reshape(learner.streams, *shape[-2:])
+        errors = None if d_out is None else self._errors(span, d_out)
         if lam is not None:
             lam = as_floats("the derivative to the state", lam, self.state_shape, learner.net.dtype).copy()
         d_x = zeros((learner.streams, span.steps, learner.net.n_in), learner.net.dtype) if inputs else None
-        if span.before is None:
-            gradient, lam = self._pull(span.start, span.steps, d_out, lam, whole, d_x)
+        if span.before is not None:
+            gradient = self._again(span, errors, d_x)
+        elif learner.keeps:
+            losses = [] if errors is None else [(span.start, span.steps, errors)]
+            gradient, lam = self._sweep(losses, span.start, span.steps, lam, whole, d_x)
         else:
-            gradient = self._again(span, d_out, d_x)
+            gradient = self._contract(span.start, errors, d_x)
         if d_x is not None and learner.streams == 1:
             d_x = d_x[0]
         return gradient, lam, d_x
+
+    def _errors(self, span, d_out):
+        """d_out, checked, with an axis of streams."""
+        streams, net = self.learner.streams, self.learner.net
+        shape = *(() if streams == 1 else (streams,)), span.steps, net.n_out
+        d_out = as_floats("the derivative to the outputs", d_out, shape, net.dtype)
+        return d_out.reshape(streams, *shape[-2:])
 
     def _check(self, span):
         learner = self.learner
@@ -127,39 +150,45 @@ class Tape:
                 "call backward before the optimiser's step"
             )
 
-    def _pull(self, start, steps, d_out, lam, whole, d_x):
-        """`pull` for slots of the open block."""
-        learner = self.learner
-        gradient = zeros(learner._gradient.shape, learner.net.dtype)
-        if learner.keeps:
-            lam = zeros(self.state_shape, learner.net.dtype) if lam is None else lam
-            given = start, steps, d_out, lam, whole, gradient, d_x
-            learner._spread(lambda lo, hi, worker: self._sweep(lo, hi, worker, *given))
-            return gradient.sum(0), lam
-        own, learner._gradient = learner._gradient, gradient
+    def _contract(self, start, errors, d_x):
+        """Gradient of a loss on the last step, in slot start + 1, for learners that keep no Steps."""
+        learner, dtype = self.learner, self.learner.net.dtype
+        own, learner._gradient = learner._gradient, zeros(learner._gradient.shape, dtype)
         try:
-            learner.accumulate(d_out[:, 0] if learner.streams > 1 else d_out[0, 0])
+            learner.accumulate(errors[:, 0] if learner.streams > 1 else errors[0, 0])
+            gradient = learner._gradient.sum(0)
         finally:
             learner._gradient = own
         if d_x is not None:
             self._backward.sweep(
-                0, learner.streams, start, 1, learner.net.theta[None], self._now, learner._forward, learner._told,
-                learner._delta, np.zeros_like(gradient), zeros(self.state_shape, learner.net.dtype), self._spaces[0],
-                learner._counts[0], d_x,
+                0, learner.streams, start, 1, learner.net.theta[None], zeros(learner._told.shape, np.int32),
+                learner._forward, learner._told, learner._delta, np.zeros_like(own), zeros(self.state_shape, dtype),
+                self._spaces[0], learner._counts[0], d_x,
             )  # fmt: skip
-        return gradient.sum(0), None
+        return gradient
 
-    def _sweep(self, lo, hi, worker, start, steps, d_out, lam, whole, gradient, d_x):
-        learner, last = self.learner, start + steps
+    def _sweep(self, losses, start, steps, lam, whole, d_x):
+        """(gradient, lam before slot start + 1, or before slot 1 if `whole`) of losses (start, steps, errors) on some
+        of the slots start + 1..start + steps."""
+        learner = self.learner
+        gradient = zeros(learner._gradient.shape, learner.net.dtype)
+        if lam is None:
+            lam = zeros(self.state_shape, learner.net.dtype)
+        given = losses, start, steps, lam, whole, gradient, d_x
+        learner._spread(lambda lo, hi, worker: self._sweep_streams(lo, hi, worker, *given))
+        return gradient.sum(0), lam
+
+    def _sweep_streams(self, lo, hi, worker, losses, start, steps, lam, whole, gradient, d_x):
+        learner = self.learner
         theta, segment = learner._in_force
         forward, told, delta, count = learner._forward, learner._told, learner._delta, learner._counts[worker]
-        first = 0 if whole else start
-        own = told[lo:hi, first + 1 : last + 1].copy(), delta[lo:hi, start + 1 : last + 1].copy()
-        told[lo:hi, first + 1 : last + 1] = False  # losses of the learner's own are for it to settle
-        if d_out is not None:
-            told[lo:hi, start + 1 : last + 1] = True
+        here = np.s_[lo:hi, (0 if whole else start) + 1 : start + steps + 1]
+        own = told[here].copy(), delta[here].copy()
+        told[here] = False  # losses of the learner's own are for it to settle
+        for first, several, errors in losses:
+            told[lo:hi, first + 1 : first + several + 1] = True
             send_all(
-                lo, hi, start, steps, d_out, *learner.net.layout.top, theta, segment, forward.y, forward.phi, delta,
+                lo, hi, first, several, errors, *learner.net.layout.top, theta, segment, forward.y, forward.phi, delta,
                 gradient, count[-1],
             )  # fmt: skip
         given = theta, segment, forward, told, delta, gradient, lam, self._spaces[worker], count
@@ -168,12 +197,12 @@ class Tape:
             if start:
                 self._backward.sweep(lo, hi, 0, start, *given)
             learner._read_past(lo, hi, lam, gradient, worker)
-        told[lo:hi, first + 1 : last + 1], delta[lo:hi, start + 1 : last + 1] = own
+        told[here], delta[here] = own
 
-    def _again(self, span, d_out, d_x):
+    def _again(self, span, errors, d_x):
         """Take the steps of `span` once more, with their losses; the gradient."""
-        learner, t = self.learner, 0
-        gradient = zeros(learner.net.layout.trained, learner.net.dtype)
+        learner, dtype, t = self.learner, self.learner.net.dtype, 0
+        gradient = zeros(learner.net.layout.trained, dtype)
         spent = learner.counts - span.before["counts"]
         learner.load_state(span.before)
         learner._counts[0] += spent
@@ -181,12 +210,14 @@ class Tape:
             at = learner._open if learner.keeps and learner._open < learner._forward.slots else 0
             h = min(learner._forward.slots - at, span.steps - t) if learner.keeps else 1
             learner.run(span.x[..., t : t + h, :])
-            here, there = np.s_[:, t : t + h], None
+            now = np.ascontiguousarray(errors[:, t : t + h])
+            piece = None if d_x is None else zeros((len(d_x), h, d_x.shape[2]), dtype)
+            if learner.keeps:
+                gradient += self._sweep([(at, h, now)], at, h, None, True, piece)[0]
+            else:
+                gradient += self._contract(at, now, piece)
             if d_x is not None:
-                there = zeros((len(d_x), h, d_x.shape[2]), d_x.dtype)
-            gradient += self._pull(at, h, np.ascontiguousarray(d_out[here]), None, True, there)[0]
-            if d_x is not None:
-                d_x[here] = there
+                d_x[:, t : t + h] = piece
             t += h
         return gradient
 
@@ -197,8 +228,3 @@ class Tape:
     @cached_property
     def _spaces(self):
         return [self._backward.workspace() for _ in range(self.learner.threads)]
-
-    @property
-    def _now(self):
-        """Every slot's segment, where there is one."""
-        return zeros(self.learner._told.shape, np.int32)

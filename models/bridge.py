@@ -47,7 +47,8 @@ class OnlineModule(torch.nn.Module):
         whole = isinstance(learner, BPTT) and not isinstance(learner, TBPTT)
         self.learner, self.input_gradient = learner, input_gradient
         self._to_inputs = whole or input_gradient == "block"
-        self._tape, self._chain = Tape(learner), (None, None)  # the open block, and what stands for its state
+        self._tape = Tape(learner)
+        self._links = None, None, None  # the open block; what stands in the graph for it, and for its last state
         net = learner.net
         self.parameter = torch.nn.Parameter(torch.from_numpy(net.trained))
         self.register_buffer("fixed", torch.from_numpy(net.theta[len(net.trained) :]))
@@ -82,22 +83,26 @@ class OnlineModule(torch.nn.Module):
     def _take(self, x, graded):
         """forward for sequences. What a step did to the state matters to later losses, graded or not."""
         found, span = self._tape.run(x.detach().numpy(), graded)
-        block, past = self._chain
-        self._chain = None, None
         if span is None:
+            self._links = None, None, None
             return torch.from_numpy(found)
-        chained = self.learner.keeps and span.before is None
-        past = past if chained and span.start and block == span.block else None
+        held = self.learner.keeps and span.before is None
+        block, whole, state = self._links
+        if not held or block != span.block or not span.start:
+            whole, state = None, None
         with torch.inference_mode(False), torch.enable_grad():
-            out, state = _Steps.apply(x if graded else None, past, self.parameter, self._tape, span, found)
-        if chained:
-            self._chain = span.block, state
+            if held and state is None and not (graded and x.requires_grad):
+                whole = _Block.apply(self.parameter, self._tape) if whole is None else whole
+                out = _Told.apply(whole, self._tape, span, found)
+            else:
+                out, state = _Steps.apply(x if graded else None, state, self.parameter, self._tape, span, found)
+        self._links = (span.block, whole, state) if held else (None, None, None)
         return out if graded else out.detach()
 
     def reset(self, streams=None):
         """State and influence to zero: new sequences begin, `streams` of them if given; no loss goes back beyond."""
         self._tape.reset(streams)
-        self._chain = None, None
+        self._links = None, None, None
 
     def gradients(self):
         """dict of `parameter.grad` by name, as arrays shaped as in `net.parameters()`; zeros where there is none."""
@@ -115,7 +120,7 @@ class OnlineModule(torch.nn.Module):
 
     def __getstate__(self):
         """For copies and pickles: the graph stays behind, the open block's gradient does not need it."""
-        return {**vars(self), "_chain": (None, None)}
+        return {**vars(self), "_links": (None, None, None)}
 
     def _tie(self):
         """See that parameter and buffer are the network's own memory still, which a copy or `.data = ...` undoes."""
@@ -133,9 +138,43 @@ class OnlineModule(torch.nn.Module):
         mine.data, self.fixed = theta[:trained], theta[trained:]
 
 
+class _Block(torch.autograd.Function):
+    """The open block, whose steps are swept through once in each backward, after all losses in it were told."""
+
+    @staticmethod
+    def forward(ctx, parameter, tape):
+        ctx.tape = tape
+        return torch.zeros((), dtype=parameter.dtype)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, *_):
+        return torch.from_numpy(ctx.tape.gather(torch._C._current_graph_task_id())), None
+
+
+class _Told(torch.autograd.Function):
+    """Steps of one call in the open block, which tell it of their losses."""
+
+    @staticmethod
+    def forward(ctx, block, tape, span, out):
+        ctx.tape, ctx.span = tape, span
+        ctx.save_for_backward(block)
+        return torch.from_numpy(out)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, d_out):
+        (block,) = ctx.saved_tensors  # torch refuses here to take the same loss twice
+        ctx.tape.tell(ctx.span, d_out.numpy(), torch._C._current_graph_task_id())
+        return torch.zeros_like(block), None, None, None
+
+
 class _Steps(torch.autograd.Function):
-    """Steps of one call. `past` and the second output stand for the state before and after them; only their gradient is
-    ever used, so that torch goes back from call to call within a block."""
+    """Steps of one call, from whose inputs torch goes further back, or which no block holds.
+
+    `past` and the second output stand for the state before and after them. Only their gradient is ever used, by which
+    torch goes back from call to call within a block.
+    """
 
     @staticmethod
     def forward(ctx, x, past, parameter, tape, span, out):
@@ -150,7 +189,7 @@ class _Steps(torch.autograd.Function):
         if d_out is None and d_state is None:
             return (None,) * 6
         if d_out is not None:
-            _ = ctx.saved_tensors  # torch refuses here to take the same loss twice; later ones may pass through
+            _ = ctx.saved_tensors  # refused as above; later losses may pass through all the same
         to_x, to_past, to_parameter, *_ = ctx.needs_input_grad
         gradient, lam, d_x = ctx.tape.pull(ctx.span, _array(d_out), _array(d_state), not to_past, to_x)
         return (
