@@ -10,6 +10,8 @@ from evsim.check import as_floats, check_finite
 from evsim.loss import send_all
 from evsim.memory import zeros
 
+_OURS = np.True_  # the learner leaves the other True, so that a step which the tape did not ask for is seen
+
 
 class Span(NamedTuple):
     """Where steps were put: slots start + 1..start + steps of the learner's open block, the tape's `block`-th.
@@ -53,7 +55,7 @@ class Tape:
         """
         net = self.learner.net
         if not np.array_equal(self._seen, net.theta):  # torch's own count of changes misses some optimisers'
-            check_finite("the network's parameters", net.theta)
+            check_finite("net.theta", net.theta)
             net.project()
             self._seen[:] = net.theta
 
@@ -75,7 +77,7 @@ class Tape:
             self._block += 1
             span = Span(at, steps, self._block, span.version, learner.state(), x.copy()) if losses else None
         out = learner.step(x[..., 0, :])[..., None, :] if steps == 1 else learner.run(x)
-        self._open, self._last = learner._open, span
+        self._open, self._last, learner._stepped = learner._open, span, _OURS
         return out, span
 
     def reset(self, streams=None):
@@ -136,7 +138,7 @@ class Tape:
     def _check(self, span):
         learner = self.learner
         name, alone = type(learner).__name__, span.before is not None or not learner.keeps
-        there = span is self._last if alone else span.block == self._block
+        there = span is self._last and learner._stepped is _OURS if alone else span.block == self._block
         if not there or learner._open != self._open:
             cause = "closed that block" if learner.keeps else "took other steps"
             raise ValueError(
@@ -219,6 +221,7 @@ class Tape:
             if d_x is not None:
                 d_x[:, t : t + h] = piece
             t += h
+        learner._stepped = _OURS
         return gradient
 
     @cached_property

@@ -90,6 +90,8 @@ class OnlineModule(torch.nn.Module):
         block, whole, state = self._links
         if not held or block != span.block or not span.start:
             whole, state = None, None
+        if whole is not None and whole.requires_grad != self.parameter.requires_grad:  # frozen, or no longer
+            whole = None
         with torch.inference_mode(False), torch.enable_grad():
             if held and state is None and not (graded and x.requires_grad):
                 whole = _Block.apply(self.parameter, self._tape) if whole is None else whole
