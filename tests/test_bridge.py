@@ -176,8 +176,9 @@ def test_inputs_of_some_steps(first):
 
 
 @pytest.mark.nojit
-def test_inputs_of_streams_and_of_changing_weights():
-    net = all_trained(("egru", "lif"))
+@pytest.mark.parametrize("readout", READOUTS)
+def test_inputs_of_streams_and_of_changing_weights(readout):
+    net = all_trained(("egru", "lif"), readout=readout)
     x = torch.tensor(sequence(net, 12, lead=(2,)), requires_grad=True)
     d_x = autograd(net, x.detach().numpy(), Head(net.n_out))[1]
     module, head = module_of(evsim.BPTT(net, streams=2, threads=2))

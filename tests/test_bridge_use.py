@@ -295,6 +295,38 @@ def test_copies_stand_on_their_own_and_states_go_over(name):
     np.testing.assert_array_equal(other.learner.net.theta, net.theta)
 
 
+class Fails(torch.autograd.Function):
+    """Passes on what it is given, and nothing back."""
+
+    @staticmethod
+    def forward(ctx, x):
+        return x.clone()
+
+    @staticmethod
+    def backward(ctx, *_):
+        raise ArithmeticError("no way back")
+
+
+@pytest.mark.nojit
+@pytest.mark.parametrize("name", LEARNERS)
+def test_a_backward_that_fails_leaves_nothing(name):
+    net = network(("egru",), density=0.5)
+    x = torch.from_numpy(sequence(net, 2))
+    found = []
+    for failing in (True, False):
+        module, head = module_of(LEARNERS[name](net))
+        bad = Fails.apply(module(x[0]))
+        out = module(x[1])
+        if failing:
+            with pytest.raises(ArithmeticError):
+                (head(bad) + head(out)).backward(retain_graph=True)
+            module.zero_grad()
+        head(out).backward()
+        found.append(module.parameter.grad)
+    assert found[0].any()
+    assert torch.equal(*found)
+
+
 @pytest.mark.nojit
 def test_frozen_weights_can_be_thawed():
     net = network(("egru",), density=0.5)
@@ -322,7 +354,10 @@ def test_the_learners_own_losses_are_left_alone():
         alone.run(x[3:])
         np.testing.assert_allclose(learner.gradient(), alone.gradient(), rtol=1e-12)
         assert learner.loss == alone.loss
-        assert module.parameter.grad.any()
+        only, head = module_of(make(net))
+        only(torch.from_numpy(x[:3]))
+        by_steps(only, head, torch.from_numpy(x[3:]))
+        torch.testing.assert_close(module.parameter.grad, only.parameter.grad)
 
 
 @pytest.mark.nojit
