@@ -29,7 +29,8 @@ class OnlineModule(torch.nn.Module):
     input_gradient: "exact": an input that requires a gradient is refused unless the learner is BPTT, for what it will
     matter to lies in the future, which online learners never go back from. "block": RTRL and TBPTT give that part of
     the gradient which runs through steps of the open block alone, for block=1 through the step itself: a truncated
-    gradient. The parameters' is whole in any case.
+    gradient. That of RTRL's parameters is whole in any case. With layers below, their graph is gone after a backward,
+    as always in torch: take one loss for each block.
 
     TypeError for what is no learner; ValueError for an unknown input_gradient, and for a learner that cannot give it.
     """
@@ -54,7 +55,12 @@ class OnlineModule(torch.nn.Module):
         self.register_buffer("fixed", torch.from_numpy(net.theta[len(net.trained) :]))
 
     def forward(self, x):
-        """x (n_in,) -> out (n_out,), or x (T, n_in) -> out (T, n_out); with streams > 1 after the stream axis."""
+        """x (n_in,) -> out (n_out,), or x (T, n_in) -> out (T, n_out); with streams > 1 after the stream axis.
+
+        ValueError for a wrong shape, NaN or infinity in x or in the parameters, an input gradient that the learner does
+        not give, and a module that was converted; TypeError for complex numbers or another device. backward raises
+        ValueError where the steps of a loss are gone, or their weights.
+        """
         learner = self.learner
         self._tie()
         lead = () if learner.streams == 1 else (learner.streams,)
