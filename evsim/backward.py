@@ -4,7 +4,7 @@ import numpy as np
 
 from evsim.graph import fed_rows, layer_table, trained_rows
 from evsim.memory import zeros
-from evsim.sweep import go_back
+from evsim.sweep import go_back, go_back_to_inputs
 
 
 class Backward:
@@ -47,13 +47,23 @@ class Backward:
         channels, states = max(len(c.channels) for c in self.net.stack), self.lam.shape[2]
         return zeros(units, dtype), zeros((units, channels), dtype), zeros(states, dtype)
 
-    def sweep(self, lo, hi, steps, theta, segment, forward, told, delta, gradient, space, count):
-        """Add to gradient what is told in slots 1..steps of streams lo..hi-1; leaves lam of slot 0."""
+    def sweep(
+        self, lo, hi, start, steps, theta, segment, forward, told, delta, gradient, lam, space, count, d_x=None
+    ):  # fmt: skip
+        """Add to gradient what is told in slots start + 1..start + steps of streams lo..hi-1, and what lam says.
+
+        lam (streams, units, K): d target / d state after them, replaced by that before them. d_x (streams, steps,
+        n_in): zeros, for the derivative to their inputs, if wanted.
+        """
         f = forward
-        go_back(
-            lo, hi, 0, steps, *self.graph, theta, segment, f.x, f.y, f.A, f.B, f.C, f.phi, f.D, told, delta, gradient,
-            self.lam, *space, count,
+        given = (
+            lo, hi, start, steps, *self.graph, theta, segment, f.x, f.y, f.A, f.B, f.C, f.phi, f.D, told, delta,
+            gradient, lam, *space,
         )  # fmt: skip
+        if d_x is None:
+            go_back(*given, count)
+        else:
+            go_back_to_inputs(*given, d_x, count)
 
 
 def _join(edges, firsts, idle=0):

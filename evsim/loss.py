@@ -70,6 +70,20 @@ def send_down(b, t, d_out, first, n, weight_at, back, y, phi, delta, gradient, c
 
 
 @jit
+def send_all(
+    lo, hi, start, steps, d_out, first, n, weight_at, theta, segment, y, phi, delta, gradient, count
+):  # fmt: skip
+    """send_down of d_out[b, t - start - 1] (n_out,) for slots t, start + 1..start + steps, with their own weights."""
+    for b in range(lo, hi):
+        for t in range(start + 1, start + steps + 1):
+            for i in range(delta.shape[2]):
+                delta[b, t, i] = 0
+            send_down(
+                b, t, d_out[b, t - start - 1], first, n, weight_at, theta[segment[b, t]], y, phi, delta, gradient, count
+            )
+
+
+@jit
 def tell(
     lo, hi, start, steps, kind, labels, values, told, first, n, weight_at, theta, back, y, phi, out, delta, gradient,
     d_out, active, loss, count,

@@ -8,7 +8,8 @@ With lam = d target / d s and eta = d target / d y, layers top-down inside each 
 
 and once more lam += eta phi, own += eta D with what the units showed before the block. Sources that were silent get no
 weight gradient, units with phi = 0 get no eta, units with lam = 0 are passed over: both ways cost what was active.
-Over a whole sequence that is backpropagation through time (Werbos 1990).
+Over a whole sequence that is backpropagation through time (Werbos 1990). What the first layer's slope sends on through
+W_in^T is the derivative to the inputs.
 """
 
 from evsim.jit import jit, jit_inline
@@ -170,6 +171,34 @@ def go_back(
                         b, start, u, layers[level, 0], layers[level, 6], local_q, level, local_at, eta[u], lam, phi, D,
                         gradient,
                     )  # fmt: skip
+
+
+@jit
+def go_back_to_inputs(
+    lo, hi, start, steps, layers, in_fed, rec_fed, local_q, n_in, in_ptr, in_target, in_at, rec_ptr, rec_target, rec_at,
+    bias_at, local_at, theta, segment, x, y, A, B, C, phi, D, told, delta, gradient, lam, eta, slope, mixed, d_x, count,
+):  # fmt: skip
+    """go_back, slot by slot; d_x[b, t - start - 1] (n_in,), zeros before, gets d target / d x of slot t."""
+    units = layers[1, 1] if layers.shape[0] > 1 else bias_at.shape[0]
+    for b in range(lo, hi):
+        for t in range(start + steps, start, -1):
+            go_back(
+                b, b + 1, t - 1, 1, layers, in_fed, rec_fed, local_q, n_in, in_ptr, in_target, in_at, rec_ptr,
+                rec_target, rec_at, bias_at, local_at, theta, segment, x, y, A, B, C, phi, D, told, delta, gradient,
+                lam, eta, slope, mixed, count,
+            )  # fmt: skip
+            some = False  # slope is still that of the first layer at slot t
+            for u in range(units):
+                for g in range(layers[0, 5]):
+                    some = some or slope[u, g] != 0
+            if not some:
+                continue
+            for j in range(n_in):
+                e, e_end = in_ptr[j], in_ptr[j + 1]
+                d_x[b, t - start - 1, j] = pull(
+                    slope, in_fed, 0, layers[0, 3], e, e_end, in_target, in_at, theta, segment[b, t]
+                )
+                count[0, PROPAGATE] += layers[0, 3] * (e_end - e)
 
 
 @jit

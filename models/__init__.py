@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from evsim.registry import load_optional as _load_optional
 
 if TYPE_CHECKING:
+    from .bridge import OnlineModule
     from .build import build_core, build_model, follow
     from .convert import from_norse, from_snntorch
     from .core import Core, GatedCore, NorseCore
@@ -32,6 +33,7 @@ _MODULE_OF = {
     "MemUP": "method",
     "Model": "model",
     "NorseCore": "core",
+    "OnlineModule": "bridge",
     "RolloutTrainer": "trainer",
     "SurpriseDetector": "detector",
     "TorchNetwork": "network",
@@ -60,6 +62,7 @@ __all__ = [
     "MemUP",
     "Model",
     "NorseCore",
+    "OnlineModule",
     "RolloutTrainer",
     "SurpriseDetector",
     "TorchNetwork",

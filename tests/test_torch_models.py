@@ -1,5 +1,7 @@
 """Torch models: weights that move both ways, cores of one interface, predictors, masks; what is refused."""
 
+import warnings
+
 import numpy as np
 import pytest
 import torch
@@ -24,6 +26,10 @@ from evsim.models import (
     truncated,
 )
 from evsim.registry import lookup
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore", DeprecationWarning)  # importing it calls torch.jit.script
+    import norse.torch  # noqa: F401
 
 pytestmark = pytest.mark.nojit
 CORES = ("lstm", "gru", "norse-lif", "norse-lsnn", "egru", "evrnn", "lif", "cubalif", "alif", "adlif")

@@ -81,12 +81,21 @@ class BPTT(Learner):
     def _learn(self, lo, hi, start, steps, worker):
         self._segments.of[lo:hi, start + 1 : start + steps + 1] = self._segments.now
 
+    @property
+    def _in_force(self):
+        """Weights (segments, size), and which of them (streams, slots + 1) each slot was made with."""
+        return self._segments.theta, self._segments.of
+
     def _settle(self, lo, hi, steps, worker):
-        self._backward.lam[lo:hi] = 0
+        lam = self._backward.lam
+        lam[lo:hi] = 0
         self._backward.sweep(
-            lo, hi, steps, self._segments.theta, self._segments.of, self._forward, self._told, self._delta,
-            self._gradient, self._spaces[worker][2], self._counts[worker],
+            lo, hi, 0, steps, *self._in_force, self._forward, self._told, self._delta, self._gradient, lam,
+            self._spaces[worker][2], self._counts[worker],
         )  # fmt: skip
+
+    def _read_past(self, lo, hi, lam, gradient, worker):
+        """Add what lam, d target / d state before the open block, has to do with earlier steps: here nothing."""
 
 
 def _longer(old, slots):

@@ -109,16 +109,26 @@ class RTRL(Carrier):
         if not self.keeps:
             super()._contract(slot, worker)
 
+    @property
+    def _in_force(self):
+        """Weights (segments, size), and which of them (streams, slots + 1) each slot was made with."""
+        return self._weights[None], self._segment
+
     def _settle(self, lo, hi, steps, worker):
-        back, count, tiles = self._backward, self._counts[worker], self._tiles
-        back.lam[lo:hi] = 0
-        back.sweep(
-            lo, hi, steps, self._weights[None], self._segment, self._forward, self._told, self._delta, self._gradient,
-            self._spaces[worker][3], count,
+        lam = self._backward.lam
+        lam[lo:hi] = 0
+        self._backward.sweep(
+            lo, hi, 0, steps, *self._in_force, self._forward, self._told, self._delta, self._gradient, lam,
+            self._spaces[worker][3], self._counts[worker],
         )  # fmt: skip
+        self._read_past(lo, hi, lam, self._gradient, worker)
+
+    def _read_past(self, lo, hi, lam, gradient, worker):
+        """Add what lam, d target / d state before the open block, has to do with earlier steps."""
+        tiles = self._tiles
         read_rows(
-            lo, hi, *self._graph[:2], tiles.tile, tiles.span, tiles.unit, tiles.row, back.lam, self._M, self._scale,
-            self._gradient, count,
+            lo, hi, *self._graph[:2], tiles.tile, tiles.span, tiles.unit, tiles.row, lam, self._M, self._scale,
+            gradient, self._counts[worker],
         )  # fmt: skip
 
     def _close(self, lo, hi, steps, worker):
