@@ -24,7 +24,7 @@ PREDICTORS = ("context", "linear")
 def build_core(cell, n_in, units, layers=1, seed=0, dtype="float32", n_out=1, **options):
     """A Core of `layers` layers of `units` units; cell: "lstm", "gru", "norse-lif", "norse-lsnn" or a cell of evsim.
 
-    options: of each layer of evsim's cells, such as density. n_out: of the network that evsim's cells belong to. The same
+    options: of each layer of evsim's cells, such as density. n_out: of the network that those belong to. The same
     seed gives the same weights.
     """
     with torch.random.fork_rng(devices=[]):
