@@ -38,9 +38,9 @@ def torch_defaults(chosen: dict[str, Any], task) -> dict[str, Any]:
     memup = chosen["learner"] == "memup"
     found = {**_DEFAULTS, "predictor": "context" if memup else "linear"}
     if chosen["learner"] != "bptt":
-        found["window"] = 10
+        found["window"] = min(10, task.steps)
     if memup:
-        found |= {"cell": "lstm", "targets": 5, "detector": "entropy"}
+        found |= {"cell": "lstm", "targets": 5, "detector": "entropy", "every": 2}
     return {**found, **task.torch_defaults}
 
 

@@ -66,9 +66,10 @@ class MemUP:
         return [t for t in range(steps) if t == steps - 1 or (self.every and (t + 1) % self.every == 0)]
 
     def check_steps(self, steps):
-        """ValueError unless sequences of at least that many steps can be cut into rollouts."""
+        """ValueError if the window is longer than the longest sequence, which has that many steps."""
         if self.window is not None and self.window > steps:
-            raise ValueError(f"window={self.window} is longer than a sequence of {steps} steps: take a shorter window")
+            told = f"window={self.window} is longer than the longest sequence, which has {steps} steps"
+            raise ValueError(f"{told}: take a shorter window")
 
 
 def truncated(window):

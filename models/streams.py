@@ -23,9 +23,9 @@ class Source:
         self._data = of_task(self.task, self.task.training(self.epoch), self.dtype)
         self._order = np.random.default_rng((self.seed, self.epoch)).permutation(len(self._data))
 
-    def shortest(self):
-        """Steps of the shortest sequence of the present epoch."""
-        return int(self._data.lengths.min())
+    def longest(self):
+        """Steps of the longest sequence of the present epoch."""
+        return int(self._data.lengths.max())
 
     def take(self, count):
         """The next `count` sequences: x, targets, keep, answers (count, T, ...) and lengths (count,), as tensors."""

@@ -53,7 +53,7 @@ class RolloutTrainer:
         self.dtype = np.float64 if next(model.parameters()).dtype == torch.float64 else np.float32
         source = Source(task, self.dtype, seed)
         self._later = Source(task, self.dtype, seed + _DETECTOR_SEED)
-        method.check_steps(source.shortest())
+        method.check_steps(source.longest())
         self.detector = build_detector(method.detector, self.model, task) if method.targets else None
         self.generator = torch.Generator().manual_seed(int(seed))
         self._begin = lambda: self._start(source, seed, device, phase)
@@ -122,9 +122,10 @@ class RolloutTrainer:
         """Train until `epochs` epochs or `updates` updates have been done in all, or for `cpu_seconds` of this process.
 
         until: stop as soon as an epoch's row fulfils until(row). validate: evaluate on the validation split after every
-        epoch. checkpoint: path to write after every epoch and on Ctrl-C. on_epoch(row), progress(dict): called after
+        epoch. checkpoint: path to write at the start and after every epoch. on_epoch(row), progress(dict): called after
         every epoch and about every second. Returns one dict per epoch.
-        FloatingPointError when the loss stops being finite, KeyboardInterrupt after Ctrl-C.
+        FloatingPointError when the loss stops being finite; KeyboardInterrupt after Ctrl-C, when the checkpoint is that of
+        the last whole epoch.
         """
         limits = {"epochs": epochs, "updates": updates, "cpu_seconds": cpu_seconds}
         if all(value is None for value in limits.values()):
@@ -135,11 +136,10 @@ class RolloutTrainer:
                 self.save(checkpoint)
 
             def spent():
-                return (
-                    stop.asked
-                    or (updates is not None and self.updates >= updates)
-                    or (cpu_seconds is not None and time.process_time() - cpu >= cpu_seconds)
-                )
+                if stop.asked:
+                    raise KeyboardInterrupt
+                late = cpu_seconds is not None and time.process_time() - cpu >= cpu_seconds
+                return late or (updates is not None and self.updates >= updates)
 
             while not spent() and (epochs is None or self.epoch < epochs):
                 sums = _Sums()
@@ -157,8 +157,6 @@ class RolloutTrainer:
                     self.save(checkpoint)
                 if on_epoch is not None:
                     on_epoch(row)
-                if stop.asked:
-                    raise KeyboardInterrupt
                 if until is not None and until(row):
                     break
         return self.history

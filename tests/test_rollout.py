@@ -313,10 +313,10 @@ def test_methods_that_cannot_be(options, told):
 
 def test_what_does_not_fit_is_refused():
     task = task_of(length=24)
-    with pytest.raises(ValueError, match="window=25 is longer than a sequence of 24 steps: take a shorter window"):
+    with pytest.raises(ValueError, match="window=25 is longer than the longest sequence, which has 24 steps: take a shorter"):
         trainer_of(MemUP(25), task)
-    with pytest.raises(ValueError, match="window=6 is longer than a sequence of 5 steps"):
-        trainer_of(MemUP(6), Ending())
+    with pytest.raises(ValueError, match="window=10 is longer than the longest sequence, which has 9 steps"):
+        trainer_of(MemUP(10), Ending())
     with pytest.raises(ValueError, match="no step of task 'ending' is uncertain .* use tbptt"):
         trainer_of(MemUP(4), Certain()).rollout()
     with pytest.raises(TypeError, match="pass an evsim.models.Model"):
