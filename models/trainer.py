@@ -124,8 +124,8 @@ class RolloutTrainer:
         until: stop as soon as an epoch's row fulfils until(row). validate: evaluate on the validation split after every
         epoch. checkpoint: path to write at the start and after every epoch. on_epoch(row), progress(dict): called after
         every epoch and about every second. Returns one dict per epoch.
-        FloatingPointError when the loss stops being finite; KeyboardInterrupt after Ctrl-C, when the checkpoint is that of
-        the last whole epoch.
+        FloatingPointError when the loss stops being finite; KeyboardInterrupt after Ctrl-C, when the checkpoint is that
+        of the last whole epoch.
         """
         limits = {"epochs": epochs, "updates": updates, "cpu_seconds": cpu_seconds}
         if all(value is None for value in limits.values()):

@@ -18,6 +18,8 @@ SMALL = {
     "cost_against_activity.py": ("--quick", "--out", "picture.png"),
     "error_against_cost.py": ("--quick", "--out", "picture.png"),
     "memory_against_time.py": ("--quick", "--out", "picture.png"),
+    "memup_table.py": ("--quick", "--workers", "1"),
+    "accuracy_against_length.py": ("--quick", "--out", "picture.png"),
 }
 SAYS = {
     "first_run.py": "test accuracy",
@@ -26,6 +28,8 @@ SAYS = {
     "cost_against_activity.py": "dense/ours",
     "error_against_cost.py": "e-prop, adaptive",
     "memory_against_time.py": "block 256",
+    "memup_table.py": "TBPTT",
+    "accuracy_against_length.py": "exact RTRL",
 }
 
 
@@ -77,6 +81,20 @@ def test_the_comparison_on_the_page_about_learners_runs(capsys):
     word, error, other, cosine = capsys.readouterr().out.split()
     assert (word, other) == ("error", "cosine")
     assert 0 < float(error) < 1 and 0 < float(cosine) < 1
+
+
+@pytest.mark.parametrize("page", ["memup.md", "torch.md"])
+def test_the_pages_about_torch_run(page, capsys):
+    pytest.importorskip("torch")
+    names = {}
+    for code in re.findall(r"```python\n(.*?)```", (ROOT / "docs" / page).read_text(), re.DOTALL):
+        shortened = code.replace("range(1, 1000)", "range(1, 20)").replace("epochs=10", "epochs=1")
+        exec(shortened, names)
+    if page == "torch.md":
+        assert names["encoder"].weight.grad.abs().sum() > 0
+        assert names["online"].parameter.grad.abs().sum() > 0
+    else:
+        assert "memory_steps" in capsys.readouterr().out
 
 
 def environment():

@@ -1,4 +1,4 @@
-"""evsim train under torch: runs, going on bit for bit, evaluation and predictions; what is refused; life without torch."""
+"""evsim train under torch: runs, resuming, evaluation and predictions; what is refused; life without torch."""
 
 import json
 import os
@@ -108,7 +108,8 @@ def test_a_run_that_was_interrupted_goes_on(capsys):
 
 
 def test_several_seeds_and_their_median(capsys):
-    run("train", "positional-copy", *TINY, "--learner", "memup", "--window", 4, "--seeds", "0,1", "--out", "s", "--json")
+    run("train", "positional-copy", *TINY, "--learner", "memup", "--window", 4, "--seeds", "0,1", "--json",
+        "--out", "s")  # fmt: skip
     summary = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert summary["updates"] == summary["runs"][0]["updates"]
     assert weights("s/seed-0") != weights("s/seed-1")
@@ -142,7 +143,7 @@ REFUSED = [
     (("--learner", "memup", "--block", 4), "block=4 belongs to the backend numba: leave it out"),
     (("--learner", "memup", "--density", 0.5), "density=0.5 belongs to cells of evsim: leave it out"),
     (("--learner", "tbptt", "--targets", 2), "targets=2 belongs to the backend torch: leave it out"),
-    (("--learner", "tbptt", "--cell", "gru", "--detector", "entropy"), "detector='entropy' belongs to the learner memup"),
+    (("--learner", "tbptt", "--cell", "gru", "--detector", "entropy"), "detector='entropy' belongs to the learner"),
     (("--learner", "bptt", "--cell", "gru", "--window", 2), "window=2 belongs to the learners tbptt and memup"),
     (("--learner", "memup", "--predictor", "linear", "--context", 2), "context=2 belongs to the predictor context"),
     (("--learner", "memup", "--device", "abacus"), "device='abacus' is not to be had here"),
@@ -188,7 +189,7 @@ raise SystemExit(main(sys.argv[1:]))
 @pytest.mark.parametrize(
     ("argv", "code", "told"),
     [
-        (("train", "positional-copy", "--learner", "memup"), 2, 'torch, which is not installed: pip install "evsim[torch]"'),
+        (("train", "positional-copy", "--learner", "memup"), 2, 'which is not installed: pip install "evsim[torch]"'),
         (("train", "delayed-recall", "--cell", "lstm", "--learner", "tbptt"), 2, 'pip install "evsim[torch]"'),
         (("train", "delayed-recall", "--learner", "memup", "--window", "0"), 2, 'pip install "evsim[torch]"'),
         (("list", "learners"), 0, "memup"),
