@@ -105,7 +105,7 @@ def load_optional(module: str, purpose: str) -> ModuleType:
     except ModuleNotFoundError as error:
         package = (error.name or "").partition(".")[0]
         if package in _EXTRA_OF:
-            line = f'pip install "evsim[{_EXTRA_OF[package]}]"'
+            line = f'pip install -e ".[{_EXTRA_OF[package]}]" -c constraints.txt, in a checkout of evsim'
             told = f"{purpose} needs {package}, which is not installed: {line}"
             raise ImportError(told, name=error.name) from None
         told = f"{purpose} needs the module {module}, but {error.name} cannot be found: install or correct it"

@@ -78,6 +78,6 @@ def test_targets_that_do_not_exist():
 @pytest.mark.parametrize(("package", "extra"), [("sklearn", "data"), ("torch", "torch"), ("nir", "nir")])
 def test_a_missing_package_comes_with_the_line_that_installs_it(monkeypatch, package, extra):
     monkeypatch.setitem(sys.modules, package, None)  # importing it now fails as if it were absent
-    line = re.escape(f'this needs {package}, which is not installed: pip install "evsim[{extra}]"')
+    line = re.escape(f'this needs {package}, which is not installed: pip install -e ".[{extra}]" -c constraints.txt')
     with pytest.raises(ImportError, match=line):
         registry.load_optional(package, "this")

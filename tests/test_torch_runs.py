@@ -189,9 +189,9 @@ raise SystemExit(main(sys.argv[1:]))
 @pytest.mark.parametrize(
     ("argv", "code", "told"),
     [
-        (("train", "positional-copy", "--learner", "memup"), 2, 'which is not installed: pip install "evsim[torch]"'),
-        (("train", "delayed-recall", "--cell", "lstm", "--learner", "tbptt"), 2, 'pip install "evsim[torch]"'),
-        (("train", "delayed-recall", "--learner", "memup", "--window", "0"), 2, 'pip install "evsim[torch]"'),
+        (("train", "positional-copy", "--learner", "memup"), 2, 'which is not installed: pip install -e ".[torch]"'),
+        (("train", "delayed-recall", "--cell", "lstm", "--learner", "tbptt"), 2, 'pip install -e ".[torch]"'),
+        (("train", "delayed-recall", "--learner", "memup", "--window", "0"), 2, 'pip install -e ".[torch]"'),
         (("list", "learners"), 0, "memup"),
         (("train", "delayed-recall", "--sequences", "32", "--units", "4"), 0, "the run is in"),
     ],
