@@ -34,6 +34,8 @@ class Copying(GeneratedTask):
         self.n_in = self.alphabet + 1 + (n if self.distinct else 1)
         self.n_out = self.alphabet + 1
         self.chance, self.chance_loss = 1 / self.alphabet, math.log(self.alphabet)
+        if not self.distinct:  # so many steps tell which of the cues it is
+            self.torch_defaults = {"context": n + 1}
 
     def places(self, count: int, rng: np.random.Generator) -> np.ndarray:
         """Return where the symbols stand, (count, n), rising in each row, below T - n; here the first n steps."""

@@ -92,7 +92,7 @@ class Task:
     chance_loss: float | None = None
     sizes: dict[str, int]
     defaults: dict[str, object]
-    torch_defaults: ClassVar[dict[str, object]] = {}
+    torch_defaults: dict[str, object] = {}
     memory_columns: tuple[int, ...] | None = None
     context_columns: tuple[int, ...] | None = None
 

@@ -35,6 +35,7 @@ ARMS = [
     Arm("MemUP, entropy", "positional-copy", BIT, "memup", targets=1, every=2),
     Arm("MemUP, entropy, EGRU", "positional-copy", BIT, "memup", targets=1, every=2, cell="egru", net=NET),
     Arm("TBPTT", "positional-copy", BIT, "tbptt"),
+    Arm("TBPTT, EGRU", "positional-copy", BIT, "tbptt", cell="egru", net=NET),
     Arm(R, "positional-copy", BIT, "rtrl", **EGRU),
     Arm("MemUP, entropy", "copy", COPY5, "memup", targets=5, every=2, **FIVE),
     Arm("TBPTT", "copy", COPY5, "tbptt", **FIVE),
