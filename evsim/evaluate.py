@@ -42,6 +42,14 @@ def predict(net, x, lengths, loss):
     return answer(last, loss)
 
 
+def activity(net, data):
+    """activity, phi_rate and activity_per_layer on the inputs of an `evsim.sequences.Sequences`."""
+    count = new_count(len(net.layers))
+    for _ in _batches(net, data, count):
+        pass
+    return rates(net, count)
+
+
 def inputs_alone(x, lengths, n_in, n_out, loss, dtype):
     """`evsim.sequences.Sequences` whose targets are not known."""
     n = len(x)

@@ -62,8 +62,8 @@ def line(row):
     few = f", {wide['symbols']} of {wide.get('alphabet', 8)}" if "symbols" in wide else ""
     form = "{:.1%}" if row["measure"] == "accuracy" else "{:.4f}"
     reached = f"{form} ({form} to {form})".format(row["median"], row["least"], row["most"])
-    own = row["predictions"] - row["future"]
-    graph = f"{row['memory_steps']:.0f} + {row['future']:.0f} + {own:.0f}" if row["memory_steps"] else "-"
+    own = row["predictions"] - row["targets_asked"]
+    graph = f"{row['memory_steps']:.0f} + {row['targets_asked']:.0f} + {own:.0f}" if row["memory_steps"] else "-"
     window = {"bptt": "T", "rtrl": "-"}.get(row["method"], row["window"])
     numbers = f"{row['updates_done']:,.0f}", f"{row['cpu']:.0f}", graph, f"{row['graph_bytes'] / 1e6:.1f}"
     return row["name"], row["task"] + few, wide["length"], window, reached, *numbers, f"{row['peak_bytes'] / 2**20:.0f}"

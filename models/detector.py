@@ -137,8 +137,8 @@ class SurpriseDetector(Detector):
         self.average.load_state_dict(state)
 
 
-def build_detector(kind, model, task):
-    """The detector of that kind (`evsim.models.method.DETECTORS`) for a model on a task."""
+def build_detector(kind, model, task, seed=0):
+    """The detector of that kind (`evsim.models.method.DETECTORS`) for a model on a task. seed: of its first weights."""
     if kind == "random":
         return RandomDetector()
     if kind == "surprise":
@@ -146,6 +146,8 @@ def build_detector(kind, model, task):
     columns = model.context_columns
     like = next(model.parameters())
     n_context = task.n_in if columns is None else len(columns)
-    detector = EntropyDetector(model, task.loss, n_context, task.n_out)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        detector = EntropyDetector(model, task.loss, n_context, task.n_out)
     detector.net.to(like)
     return detector

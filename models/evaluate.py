@@ -1,10 +1,11 @@
 """Evaluation of torch models: what is said of each step from the memory of the same step, q(m_k, c_k)."""
 
 import copy
+from dataclasses import replace
 
 import torch
 
-from evsim.evaluate import evaluate as evaluate_network
+from evsim.evaluate import activity
 
 from .network import EventCore, each_loss
 from .rollout import right
@@ -38,10 +39,10 @@ def evaluate(model, data, loss):
         count += len(said)
         hits += 0 if loss == "mse" else int(right(loss, said, wanted).sum())
     found = {"loss": total / max(count, 1), "accuracy": None if loss == "mse" else hits / count}
-    return {**found, **_rates(model, data, loss)}
+    return {**found, **_rates(model, data)}
 
 
-def _rates(model, data, loss):
+def _rates(model, data):
     """How often the units of evsim's cells spoke."""
     if not isinstance(model.core, EventCore):
         return {}
@@ -50,5 +51,4 @@ def _rates(model, data, loss):
     mine = {name: value.detach().cpu().numpy() for name, value in core.values().items()}
     net.load_parameters({**net.parameters(), **mine})
     x = data.x if model.memory_columns is None else data.x[..., model.memory_columns]
-    found = evaluate_network(net, (x, data.targets, data.lengths, data.keep, data.answers), loss)
-    return {name: found[name] for name in ("activity", "phi_rate", "activity_per_layer")}
+    return activity(net, replace(data, x=x))

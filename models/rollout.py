@@ -13,7 +13,7 @@ def rollout_loss(model, streams, method, loss, generator):
     """
     index, inside = streams.here()
     m, state = model.remember(streams.read(streams.x, index), streams.state)
-    parts, counted = [], {"right": 0, "judged": 0}
+    parts, counted = [], {"right": 0, "judged": 0, "targets": 0}
     if method.current:
         told = streams.read(streams.keep, index) & inside
         if told.any():
@@ -21,10 +21,12 @@ def rollout_loss(model, streams, method, loss, generator):
             parts.append(each_loss(loss, out, wanted).mean())
             if loss != "mse":
                 judged = streams.read(streams.answers, index)[told]
-                counted = {"right": int((right(loss, out, wanted) & judged).sum()), "judged": int(judged.sum())}
+                counted["right"] = int((right(loss, out, wanted) & judged).sum())
+                counted["judged"] = int(judged.sum())
     if method.targets:
         at, step, chosen = choose_targets(streams, method, inside, generator)
-        if chosen.any():
+        counted["targets"] = int(chosen.sum())
+        if counted["targets"]:
             rows = torch.arange(len(m), device=m.device)[:, None, None].expand_as(chosen)[chosen]
             m_t = m[rows, at[..., None].expand_as(chosen)[chosen]]
             context = streams.model.contexts(streams.padded, step.flatten(1))[chosen.flatten(1)]

@@ -78,7 +78,7 @@ def _torch(arm, task, seed):
     return {
         "accuracy": test["accuracy"], "loss": test["loss"], "updates_done": trainer.updates, "cpu": cpu,
         "memory_steps": trainer.graph["memory_steps"], "predictions": trainer.graph["predictions"],
-        "future": min(targets, task.steps) * len(method.points(window)), "graph_bytes": trainer.graph["bytes"],
+        "targets_asked": trainer.graph["targets"], "graph_bytes": trainer.graph["bytes"],
         "curve": [(row["updates"], row["validation_accuracy"], row["validation_loss"]) for row in trainer.history],
     }  # fmt: skip
 
@@ -107,7 +107,7 @@ def _rtrl(arm, task, seed):
     history = trainer.history
     return {
         "accuracy": test["accuracy"], "loss": test["loss"], "updates_done": updates, "cpu": cpu, "memory_steps": 0,
-        "predictions": 0, "future": 0, "graph_bytes": trainer.learner.memory["total"],
+        "predictions": 0, "targets_asked": 0, "graph_bytes": trainer.learner.memory["total"],
         "block": trainer.learner.block, "activity": test["activity"],
         "curve": [(row["epoch"], row["validation_accuracy"], row["validation_loss"]) for row in history],
     }  # fmt: skip

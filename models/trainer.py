@@ -54,12 +54,12 @@ class RolloutTrainer:
         source = Source(task, self.dtype, seed)
         self._later = Source(task, self.dtype, seed + _DETECTOR_SEED)
         method.check_steps(source.longest())
-        self.detector = build_detector(method.detector, self.model, task) if method.targets else None
+        self.detector = build_detector(method.detector, self.model, task, seed) if method.targets else None
         self.generator = torch.Generator().manual_seed(int(seed))
         self._begin = lambda: self._start(source, seed, device, phase)
         self._at: Any = None
         self.updates, self.epoch = 0, 0
-        self.graph = {"memory_steps": 0.0, "predictions": 0.0, "bytes": 0}
+        self.graph = {"memory_steps": 0.0, "predictions": 0.0, "targets": 0.0, "bytes": 0}
         self.history = []  # one dict per epoch done so far
         self.settings = None  # what it was built from, where that has names (`evsim.models.build`)
 
@@ -78,7 +78,8 @@ class RolloutTrainer:
     def rollout(self):
         """Read one window of all streams, and update the weights if a target was met.
 
-        Returns a dict: loss (None without a target), right and judged (of answers in the window).
+        Returns a dict: loss (None without a target), right and judged (of answers in the window), targets (distant ones
+        that were asked about).
         FloatingPointError if the loss is not finite; nothing is changed then.
         """
         model, at = self.model, self.at
@@ -104,15 +105,17 @@ class RolloutTrainer:
         return {"loss": None if loss is None else value, **counted}
 
     def measure(self):
-        """One `rollout`, noting what its graph holds, for one stream: memory steps, predictions, and saved bytes."""
+        """One `rollout`, noting in `graph` what its graph holds, the most so far.
+
+        Of one stream: memory steps, predictions, and how many of these are for distant targets; of all: bytes saved.
+        """
+        self.at  # noqa: B018  (made outside of what is measured)
         before = dict(self.model.graph)
-        at = self.at
         with watched() as kept:
             found = self.rollout()
-        grown = {name: (self.model.graph[name] - before[name]) / len(at.lengths) for name in before}
-        self.graph = {name: max(self.graph[name], value) for name, value in grown.items()} | {
-            "bytes": max(self.graph["bytes"], kept.bytes)
-        }
+        now = {name: (self.model.graph[name] - before[name]) / self.streams for name in before}
+        now |= {"targets": found["targets"] / self.streams, "bytes": kept.bytes}
+        self.graph = {name: max(self.graph[name], value) for name, value in now.items()}
         return found
 
     def fit(
