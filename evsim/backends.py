@@ -11,7 +11,8 @@ _OF_NUMBA = ("block", "memory_limit", "n", "broadcast", "compare", "threads", "u
 _OF_EVENTS = ("density", "density_in", "half_width", "threshold", "reset", "tau")  # options of evsim's cells
 _OF_MEMUP = ("targets", "detector", "every")
 _DEFAULTS: dict[str, Any] = {
-    "optimizer": "adam", "lr": 3e-3, "schedule": "cosine", "clip": 1.0, "streams": 64, "epochs": 25, "device": "cpu",
+    "cell": "lstm", "predictor": "context", "optimizer": "adam", "lr": 3e-3,
+    "schedule": "cosine", "clip": 1.0, "streams": 64, "epochs": 25, "device": "cpu",
 }  # fmt: skip
 
 
@@ -35,12 +36,13 @@ def choose_backend(chosen: dict[str, Any]) -> str:
 
 def torch_defaults(chosen: dict[str, Any], task) -> dict[str, Any]:
     """What training a torch model uses where neither the user nor the task's `torch_defaults` says anything."""
-    memup = chosen["learner"] == "memup"
-    found = {**_DEFAULTS, "predictor": "context" if memup else "linear"}
+    found, lengths = dict(_DEFAULTS), task.split("train").lengths
+    longest = task.steps if lengths is None else int(lengths.max())
     if chosen["learner"] != "bptt":
-        found["window"] = min(10, task.steps)
-    if memup:
-        found |= {"cell": "lstm", "targets": 5, "detector": "entropy", "every": 2}
+        found["window"] = min(10, longest)
+    if chosen["learner"] == "memup":
+        window = chosen.get("window", found["window"])
+        found |= {"targets": 5, "detector": "entropy", "every": max(1, min(2, window))}
     return {**found, **task.torch_defaults}
 
 

@@ -148,13 +148,18 @@ def build_task(settings: dict[str, Any], n_out: int | None = None) -> Task:
 
 def build_network(settings: dict[str, Any], task: Task) -> Network:
     """`layers` layers of one kind of cell between the task's inputs and outputs."""
-    cell = lookup("cell", settings["cell"])
     options = {name: settings[name] for name in CELL_OPTIONS if name in settings}
-    for option in options.keys() - inspect.signature(cell).parameters.keys():
-        raise ValueError(f"cell {settings['cell']!r} has no option {option!r}: leave it out or choose another cell")
-    layers = [cell(**options) for _ in range(settings["layers"])]
+    layers = build_layers(settings["cell"], settings["layers"], options)
     readout = READOUTS[check_choice("readout", settings["readout"], READOUTS)](task.n_out)
     return Network(task.n_in, layers, readout, seed=settings["seed"], dtype=settings["dtype"])
+
+
+def build_layers(kind: str, count: int, options: dict[str, Any]) -> list:
+    """`count` equal layers of a kind of cell; ValueError for an option that it does not have."""
+    cell = lookup("cell", kind)
+    for option in options.keys() - inspect.signature(cell).parameters.keys():
+        raise ValueError(f"cell {kind!r} has no option {option!r}: leave it out or choose another cell")
+    return [cell(**options) for _ in range(count)]
 
 
 def build_learner(settings: dict[str, Any], net: Network, loss: str):
@@ -212,13 +217,12 @@ def _option(word: str) -> tuple[str, int | float | str]:
     return key, value
 
 
-def build_optimizer(settings: dict[str, Any], task: Task):
-    """The optimiser with its schedule; a cosine ends with the last epoch."""
+def build_optimizer(settings: dict[str, Any], updates: int):
+    """The optimiser with its schedule; a cosine ends after so many updates."""
     kind = check_choice("optimizer", settings["optimizer"], ("adam", "sgd"))
     shape = check_choice("schedule", settings["schedule"], ("constant", "cosine"))
     rate = schedule.Constant(settings["lr"])
     if shape == "cosine":
-        updates = settings["epochs"] * updates_per_epoch(settings, task)
         rate = schedule.Cosine(settings["lr"], updates, min(settings.get("warmup", 0), updates // 2))
     elif settings.get("warmup"):
         raise ValueError("warmup belongs to a cosine schedule: give --schedule cosine or leave it out")
@@ -243,5 +247,6 @@ def build_trainer(settings: dict[str, Any], task: Task) -> Trainer:
     """Everything, ready to fit; settings with a single seed."""
     net = build_network(settings, task)
     learner, compared = build_learner(settings, net, task.loss), build_compared(settings, net, task.loss)
-    optimizer, update, clip = build_optimizer(settings, task), settings["update"], settings.get("clip")
+    optimizer = build_optimizer(settings, settings["epochs"] * updates_per_epoch(settings, task))
+    update, clip = settings["update"], settings.get("clip")
     return Trainer(learner, optimizer, task, update, clip, settings["seed"], compared)

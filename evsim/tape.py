@@ -221,7 +221,7 @@ class Tape:
             if d_x is not None:
                 d_x[:, t : t + h] = piece
             t += h
-        learner._stepped = _OURS
+        self._open, learner._stepped = learner._open, _OURS
         return gradient
 
     @cached_property

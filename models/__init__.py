@@ -14,10 +14,12 @@ if TYPE_CHECKING:
     from .core import Core, GatedCore, NorseCore
     from .detector import EntropyDetector, SurpriseDetector
     from .evaluate import evaluate
+    from .exchange import from_evsim, to_evsim
     from .fast import FastEGRU
+    from .loss import summed_loss
     from .method import MemUP, full, truncated
-    from .model import Model, from_evsim, to_evsim
-    from .network import EventCore, TorchNetwork, autograd_gradients, summed_loss
+    from .model import Model
+    from .network import EventCore, TorchNetwork, autograd_gradients
     from .predictor import ContextPredictor, LinearPredictor
     from .trainer import RolloutTrainer
     from .words import TorchWords
@@ -43,12 +45,12 @@ _MODULE_OF = {
     "build_model": "build",
     "evaluate": "evaluate",
     "follow": "build",
-    "from_evsim": "model",
+    "from_evsim": "exchange",
     "from_norse": "convert",
     "from_snntorch": "convert",
     "full": "method",
-    "summed_loss": "network",
-    "to_evsim": "model",
+    "summed_loss": "loss",
+    "to_evsim": "exchange",
     "truncated": "method",
 }
 __all__ = [

@@ -3,19 +3,19 @@
 import torch
 
 from evsim.backends import TORCH_CELLS
-from evsim.build import CELL_OPTIONS
-from evsim.check import check_choice, check_count
+from evsim.build import CELL_OPTIONS, build_layers, build_optimizer
+from evsim.check import check_choice, check_count, check_dtype
 from evsim.network import Network
+from evsim.optim import SGD
 from evsim.readout import Readout
-from evsim.registry import lookup, names
-from evsim.schedule import Constant, Cosine
+from evsim.registry import names
 
 from .core import GatedCore, NorseCore
 from .method import MemUP, full, truncated
 from .model import Model
 from .network import EventCore
 from .predictor import ContextPredictor, LinearPredictor
-from .trainer import RolloutTrainer
+from .trainer import RolloutTrainer, updates_per_epoch
 
 EMBED = 32  # numbers into which a gated core's inputs are brought
 PREDICTORS = ("context", "linear")
@@ -27,6 +27,7 @@ def build_core(cell, n_in, units, layers=1, seed=0, dtype="float32", n_out=1, **
     options: of each layer of evsim's cells, such as density. n_out: of the network that those belong to. The same
     seed gives the same weights.
     """
+    check_dtype(dtype)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         if cell in TORCH_CELLS[:2]:
@@ -34,8 +35,7 @@ def build_core(cell, n_in, units, layers=1, seed=0, dtype="float32", n_out=1, **
         elif cell in TORCH_CELLS:
             core = NorseCore(cell, n_in, units, layers, **options)
         elif cell in names("cell"):
-            made = lookup("cell", cell)
-            stack = [made(units, **options) for _ in range(layers)]
+            stack = build_layers(cell, check_count("layers", layers), {"units": units, **options})
             core = EventCore(Network(n_in, stack, Readout(n_out), seed, dtype))
         else:
             known = ", ".join((*TORCH_CELLS, *names("cell")))
@@ -86,11 +86,12 @@ def build_trainer(settings, task):
     """A RolloutTrainer ready to fit, from settings as `evsim.build.resolve` gives them, of a single seed."""
     method, model = build_method(settings), model_of(settings, task)
     model.to(check_device(settings["device"]))
+    updates = settings["epochs"] * updates_per_epoch(task, method, settings["streams"])
+    optimizer, scheduler = as_torch(build_optimizer(settings, updates), model)
     trainer = RolloutTrainer(
-        model, method, task, build_optimizer(settings, model), None, settings["streams"], settings.get("clip"),
-        settings["seed"], settings["device"],
+        model, method, task, optimizer, scheduler, settings["streams"], settings.get("clip"), settings["seed"],
+        settings["device"],
     )  # fmt: skip
-    trainer.scheduler = follow(trainer.optimizer, _schedule(settings, trainer.updates_per_epoch))
     trainer.settings = settings
     return trainer
 
@@ -98,32 +99,35 @@ def build_trainer(settings, task):
 def check_device(name):
     """Return `name` if torch can compute there; ValueError otherwise."""
     try:
-        torch.empty(0, device=name)
-    except (RuntimeError, AssertionError) as error:
+        torch.zeros(1, device=name).item()
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
         told = str(error).partition("\n")[0]
         raise ValueError(f"device={name!r} is not to be had here ({told}): leave it out to use the CPU") from None
     return name
 
 
-def build_optimizer(settings, model):
-    """torch's AdamW, which without weight_decay is Adam, or SGD."""
-    kind = check_choice("optimizer", settings["optimizer"], ("adam", "sgd"))
+def as_torch(optimizer, model):
+    """(torch optimiser, its scheduler) over a model's trained parameters, as one of `evsim.optim` with its schedule.
+
+    torch's AdamW, which without weight decay is Adam, or SGD.
+    """
     given = [p for p in model.parameters() if p.requires_grad]
-    if kind == "sgd":
-        return torch.optim.SGD(given, settings["lr"], settings.get("momentum", 0.0))
-    decay = settings.get("weight_decay", 0.0)
-    return torch.optim.AdamW(given, settings["lr"], weight_decay=decay)
+    rate = optimizer.schedule(0)
+    if isinstance(optimizer, SGD):
+        made = torch.optim.SGD(given, rate, optimizer.momentum)
+    else:
+        betas = optimizer.beta1, optimizer.beta2
+        made = torch.optim.AdamW(given, rate, betas, optimizer.epsilon, optimizer.weight_decay)
+    return made, follow(made, optimizer.schedule)
 
 
 def follow(optimizer, schedule):
-    """A torch scheduler that gives the rates of one of `evsim.schedule`, or of any function of the updates done."""
-    base = optimizer.param_groups[0]["lr"]
-    return torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: schedule(step) / base)
+    """A torch scheduler that gives all groups the rates of one of `evsim.schedule`, or of any function of the updates.
 
-
-def _schedule(settings, updates_per_epoch):
-    shape = check_choice("schedule", settings["schedule"], ("constant", "cosine"))
-    if shape == "constant":
-        return Constant(settings["lr"])
-    updates = check_count("epochs", settings["epochs"]) * updates_per_epoch
-    return Cosine(settings["lr"], updates, min(settings.get("warmup", 0), updates // 2))
+    ValueError for a group whose rate is 0 at the start, which no factor can raise.
+    """
+    bases = [group.get("initial_lr", group["lr"]) for group in optimizer.param_groups]
+    if min(bases) <= 0:
+        raise ValueError("a group of the optimiser has a learning rate of 0: give it any other, which is replaced")
+    factors = [lambda step, base=base: schedule(step) / base for base in bases]
+    return torch.optim.lr_scheduler.LambdaLR(optimizer, factors)

@@ -1,6 +1,7 @@
 """Checkpoints of torch trainers: one npz file, no pickle, from which training goes on bit for bit."""
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -28,8 +29,9 @@ def save_trainer(path, trainer):
     arrays["generator"] = trainer.generator.get_state()
     header = {
         "format": FORMAT, "version": VERSION, "settings": trainer.settings, "task": describe(trainer.task),
-        "epoch": trainer.epoch, "updates": trainer.updates, "history": trainer.history, "graph": trainer.graph,
-        "source": trainer.at.source.state(), "groups": optimizer["param_groups"], "numbers": numbers,
+        "made": _made(trainer), "epoch": trainer.epoch, "updates": trainer.updates, "history": trainer.history,
+        "graph": trainer.graph, "source": trainer.at.source.state(), "groups": optimizer["param_groups"],
+        "numbers": numbers,
         "scheduler": None if trainer.scheduler is None else trainer.scheduler.state_dict(),
     }  # fmt: skip
     try:
@@ -47,6 +49,14 @@ def describe(task):
     """What a model has to know of a task, as JSON can hold it."""
     names = "name", "n_in", "n_out", "loss", "memory_columns", "context_columns"
     return {name: getattr(task, name) for name in names}
+
+
+def _made(trainer):
+    """What a trainer was built from, as JSON can hold it."""
+    kind = {name: type(value).__name__ for name, value in
+            (("optimizer", trainer.optimizer), ("scheduler", trainer.scheduler))}  # fmt: skip
+    task = {name: getattr(trainer.task, name) for name in ("name", *trainer.task.options)}
+    return {"method": asdict(trainer.method), "streams": trainer.streams, "task": task, **kind}
 
 
 def read(path):
@@ -73,6 +83,11 @@ def load_trainer(path, trainer):
     ValueError, for a file that is none or does not fit; the trainer is not to be used then.
     """
     header, arrays = read(path)
+    mine = json.loads(json.dumps(_made(trainer)))
+    for name, value in mine.items():
+        if header["made"][name] != value:
+            told = f"{path} was written by a trainer with {name} {header['made'][name]!r}, and this one has {value!r}"
+            raise ValueError(f"{told}: build it as the one that was saved")
     try:
         load_weights(trainer.model, arrays)
         state = {}

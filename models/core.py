@@ -27,6 +27,9 @@ class Core(nn.Module):
         """Steps x (batch, T, n_in) from `state` -> (m (batch, T, width), the state after them)."""
         raise NotImplementedError
 
+    def project(self):
+        """Bring parameters that have a range back into it; few cores have such."""
+
     def _like(self):
         """A parameter, whose dtype and device the state has."""
         return next(self.parameters())
@@ -67,7 +70,7 @@ class GatedCore(Core):
 class NorseCore(Core):
     """norse's LIFRecurrentCell or LSNNRecurrentCell, stacked; kind: "norse-lif" or "norse-lsnn". m_t: the top's spikes.
 
-    options go to every cell. Needs norse.
+    options go to every cell. Needs norse. ValueError for a v_leak other than 0, where membranes would have to start.
     """
 
     def __init__(self, kind, n_in, units, layers=1, **options):
@@ -78,6 +81,9 @@ class NorseCore(Core):
         self.kind, self.n_in, self.width = kind, check_count("n_in", n_in), check_count("units", units)
         check_count("layers", layers)
         self.cells = nn.ModuleList(made(n_in if k == 0 else units, units, **options) for k in range(layers))
+        leak = getattr(options.get("p"), "v_leak", 0)
+        if torch.any(torch.as_tensor(leak) != 0):
+            raise ValueError(f"v_leak={leak} is not usable: states start at 0 here, so give v_leak=0")
         self._state = norse.LSNNState if kind == "norse-lsnn" else norse.LIFState
 
     def begin(self, batch):

@@ -9,10 +9,12 @@ import copy
 import torch
 from torch import nn
 
-from .network import each_loss
+from .loss import each_loss
+from .streams import as_tensors, of_task
 
 QUANTILES = 21
-CERTAIN = 0.05  # nats, or parts of the targets' own spread, below which a step is not uncertain
+CERTAIN, NARROW = 0.05, 0.25  # nats, or parts of the targets' own spread, below which a step is not uncertain
+PASSES = 10  # over the training sequences, at most: more would learn a small set by heart
 
 
 class Detector:
@@ -47,7 +49,8 @@ class EntropyDetector(Detector):
     """A predictor that sees a step's context alone, d(y_k | c_k): a perceptron, trained beforehand.
 
     Uncertainty: the entropy of what it says, in nats; for mse the spread of the quantiles that it says (quantile
-    regression, Koenker and Bassett 1978, as in QR-DQN), in units of the target. batches, size: of its training.
+    regression, Koenker and Bassett 1978, as in QR-DQN), in units of the target. batches, size: of its training, which
+    passes over the sequences PASSES times at most.
     """
 
     def __init__(self, model, loss, n_context, n_out, batches=200, size=32, hidden=64, lr=1e-2):
@@ -60,26 +63,37 @@ class EntropyDetector(Detector):
     def prepare(self, source):
         if self._ready:
             return
-        optimizer, spread = torch.optim.Adam(self.net.parameters(), self.lr), 1.0
-        like = next(self.net.parameters())
-        for k in range(self.batches):
-            x, targets, keep, *_ = (part.to(like.device) for part in source.take(self.size))
-            if not k and self.loss == "mse":
-                spread = float(targets[keep].std(0, correction=0).mean())
-            said = self._said(self.model.padded(x), keep)
-            loss = self._loss(said, targets[keep])
+        optimizer = torch.optim.Adam(self.net.parameters(), self.lr)
+        device = next(self.net.parameters()).device
+        batches = min(self.batches, -(-PASSES * len(source) // self.size))
+        for _ in range(self.batches if source.task.fresh else batches):
+            x, targets, keep, *_ = (part.to(device) for part in source.take(self.size))
+            if not keep.any():
+                continue
+            loss = self._loss(self._said(self.model.padded(x), keep), targets[keep])
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
         self._ready = True
-        x, targets, keep, *_ = (part.to(like.device) for part in source.take(4 * self.size))
-        with torch.no_grad():
-            most = float(self.scores(x, self.model.padded(x), targets, keep)[keep].max())
-        if not most > CERTAIN * spread:
+        self._refuse(source.task, of_task(source.task, source.task.split("validation"), source.dtype), device)
+
+    @torch.no_grad()
+    def _refuse(self, task, data, device):
+        """ValueError if every step of the validation split is certain to the detector, and rightly so."""
+        x, targets, keep, *_ = (part.to(device) for part in as_tensors(data, slice(0, 128)))
+        if not keep.any():
+            return
+        padded, least = self.model.padded(x), CERTAIN
+        most = float(self.scores(x, padded, targets, keep)[keep].max())
+        if self.loss == "mse":
+            least = NARROW * float(targets[keep].std(0, correction=0).mean())
+        else:  # a detector that is wrong, and sure of it, does not make a step certain
+            most = max(most, float(each_loss(self.loss, self._said(padded, keep), targets[keep]).max()))
+        if most <= least:
             raise ValueError(
-                f"no step of task {source.task.name!r} is uncertain to who sees its context alone: at most {most:.2g}; "
+                f"no step of task {task.name!r} is uncertain to who sees its context alone: at most {most:.2g}; "
                 "MemUP has nothing to ask a memory about; shorten the context, or use tbptt"
-            )  # fmt: skip
+            )
 
     def scores(self, x, padded, targets, keep):
         said = self._said(padded, torch.ones_like(keep)).reshape(*keep.shape, -1)
@@ -135,6 +149,17 @@ class SurpriseDetector(Detector):
 
     def load_state_dict(self, state):
         self.average.load_state_dict(state)
+
+
+def refuse_certain(task, dtype):
+    """ValueError if all targets of the validation split are the same: nothing in it is uncertain."""
+    data = of_task(task, task.split("validation"), dtype)
+    told = data.targets[data.keep]
+    if (told == told[:1]).all():
+        raise ValueError(
+            f"no step of task {task.name!r} is uncertain, for all its targets are the same: MemUP has nothing to ask a "
+            "memory about; give other data, or use tbptt"
+        )
 
 
 def build_detector(kind, model, task, seed=0):

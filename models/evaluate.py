@@ -6,9 +6,10 @@ from dataclasses import replace
 import torch
 
 from evsim.evaluate import activity
+from evsim.sequences import correct
 
-from .network import EventCore, each_loss
-from .rollout import right
+from .loss import each_loss
+from .network import EventCore
 from .streams import as_tensors
 
 BATCH = 64
@@ -32,13 +33,13 @@ def evaluate(model, data, loss):
 
     For cells of evsim also activity, phi_rate and activity_per_layer, as `evsim.evaluate` has them.
     """
-    total, hits, count = 0.0, 0, 0
+    total, count, right, judged = 0.0, 0, 0, 0
     for _, out, targets, answers in outputs(model, data):
-        said, wanted = out[answers], targets[answers]
-        total += float(each_loss(loss, said, wanted).double().sum())
-        count += len(said)
-        hits += 0 if loss == "mse" else int(right(loss, said, wanted).sum())
-    found = {"loss": total / max(count, 1), "accuracy": None if loss == "mse" else hits / count}
+        total += float(each_loss(loss, out[answers], targets[answers]).double().sum())
+        count += int(answers.sum())
+        hits, seen = correct(out, targets, answers, loss)
+        right, judged = right + hits, judged + seen
+    found = {"loss": total / max(count, 1), "accuracy": right / judged if judged else None}
     return {**found, **_rates(model, data)}
 
 

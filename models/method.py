@@ -39,7 +39,10 @@ class MemUP:
     backend = "torch"
     exact = False
     drops = "derivatives across rollouts; distant targets are reached from the memory by a shortcut instead"
-    memory_claim = "O(window + targets) activations, whatever the sequence's length; the sequence's inputs are kept"
+    memory_claim = (
+        "activations of `window` steps and of one prediction for each target asked about, whatever the sequence's "
+        "length; the sequence's inputs are kept"
+    )
     cost_claim = "backpropagation's for each step, a prediction for each target, and the detector's pass"
     source = "Sorokin, Buzun, Pugachev, Burtsev: Explain my surprise: learning efficient long-term memory (2022)"
 

@@ -1,16 +1,7 @@
-"""Model: a memory and a predictor as one torch module; weights that move between it and an `evsim.Network`."""
-
-import copy
+"""Model: a memory and a predictor as one torch module."""
 
 import torch
 from torch import nn
-
-from evsim.network import check_network
-
-from .convert import from_norse
-from .core import NorseCore
-from .network import EventCore
-from .predictor import AsItIs, LinearPredictor
 
 
 class Model(nn.Module):
@@ -72,58 +63,5 @@ class Model(nn.Module):
         return self.predict(m, self.contexts(self.padded(x), every)), state
 
     def project(self):
-        """Bring parameters that have a range back into it, where the core has any: after each update."""
-        if isinstance(self.core, EventCore):
-            self.core.project()
-
-
-def from_evsim(net):
-    """A Model with the cells, parameters and masks of an `evsim.Network`, and equal outputs.
-
-    Its parameters are copies. TypeError for anything else than a Network.
-    """
-    core = EventCore(check_network(net))
-    if len(net.stack) > len(net.layers):
-        return Model(core, AsItIs(net.n_out)).to(core._like().dtype)
-    readout = LinearPredictor(core.width, net.n_out)
-    given = net.parameters()
-    readout.weight = nn.Parameter(torch.from_numpy(given["readout.weight"].copy()))
-    readout.bias = nn.Parameter(torch.from_numpy(given["readout.bias"].copy()))
-    return Model(core, readout)
-
-
-def to_evsim(model):
-    """An `evsim.Network` with the weights of a Model or a TorchNetwork, and equal outputs.
-
-    Cells of evsim under a linear or a leaky readout, and norse's LIF cells (their masks and conventions as in
-    `from_norse`). TypeError for cores that evsim has no cell for and for predictors that read a context.
-    """
-    core = getattr(model, "core", model)
-    predictor = getattr(model, "predictor", None)
-    if isinstance(predictor, nn.Module) and not isinstance(predictor, LinearPredictor | AsItIs):
-        raise TypeError(f"{type(predictor).__name__} reads a context, which no readout of evsim does: use a model with "
-                        "a LinearPredictor")  # fmt: skip
-    if isinstance(core, NorseCore) and core.kind == "norse-lif" and predictor is not None:
-        return _from_norse_core(core, predictor)
-    if not isinstance(core, EventCore):
-        told = getattr(core, "kind", type(core).__name__)
-        raise TypeError(f"evsim has no cell for {told!r}: give a Model of evsim's own cells or of norse-lif")
-    if predictor is None and not core.reads_out and len(core.stack) == len(core.cells):
-        raise TypeError("an EventCore alone has no readout: give the Model it is part of")
-    found = {name: value.detach().cpu().numpy() for name, value in core.values().items()}
-    if isinstance(predictor, LinearPredictor):
-        found["readout.weight"] = predictor.weight.detach().cpu().numpy()
-        found["readout.bias"] = predictor.bias.detach().cpu().numpy()
-    net = copy.deepcopy(core.net)
-    net.load_parameters({name: found[name] for name in net.parameters()})
-    return net
-
-
-def _from_norse_core(core, predictor):
-    readout = nn.Linear(core.width, predictor.n_out)
-    with torch.no_grad():
-        if isinstance(predictor, AsItIs):
-            return from_norse(list(core.cells))
-        readout.weight.copy_(predictor.weight)
-        readout.bias.copy_(predictor.bias)
-    return from_norse(list(core.cells), readout)
+        """Bring parameters that have a range back into it: after each update."""
+        self.core.project()

@@ -5,6 +5,7 @@ import torch
 from evsim.network import check_network
 
 from .core import Core
+from .loss import summed_loss
 from .words import TorchWords
 
 
@@ -123,20 +124,6 @@ def preactivations(cell, own, heard, y):
         for channel, weight in zip(fed, own[name].reshape(len(fed), cell.units, -1), strict=True):
             a[channel] = a[channel] + source @ weight.T
     return a
-
-
-def each_loss(kind, out, targets):
-    """The loss of `evsim.loss` of every step: out (..., n_out) and its targets -> (...)."""
-    if kind == "cross_entropy":
-        return -torch.log_softmax(out, -1).gather(-1, targets[..., None])[..., 0]
-    if kind == "binary_cross_entropy":
-        return torch.nn.functional.binary_cross_entropy_with_logits(out, targets, reduction="none").mean(-1)
-    return ((out - targets) ** 2).mean(-1)
-
-
-def summed_loss(kind, out, targets):
-    """`each_loss`, summed over all steps."""
-    return each_loss(kind, out, targets).sum()
 
 
 def autograd_gradients(net, x, targets, loss, keep=None, kind=TorchNetwork):

@@ -10,7 +10,8 @@ from torch import nn
 from evsim.registry import load_optional
 
 from .fast import FastEGRU
-from .network import TorchNetwork, summed_loss
+from .loss import summed_loss
+from .network import TorchNetwork
 
 
 def cell_of(net, x, y, kind=TorchNetwork):

@@ -2,7 +2,9 @@
 
 import torch
 
-from .network import each_loss
+from evsim.sequences import correct
+
+from .loss import each_loss
 
 
 def rollout_loss(model, streams, method, loss, generator):
@@ -19,10 +21,8 @@ def rollout_loss(model, streams, method, loss, generator):
         if told.any():
             out, wanted = _asked(model, streams, m, index, told)
             parts.append(each_loss(loss, out, wanted).mean())
-            if loss != "mse":
-                judged = streams.read(streams.answers, index)[told]
-                counted["right"] = int((right(loss, out, wanted) & judged).sum())
-                counted["judged"] = int(judged.sum())
+            answers = streams.read(streams.answers, index)[told]
+            counted["right"], counted["judged"] = correct(out, wanted, answers, loss)
     if method.targets:
         at, step, chosen = choose_targets(streams, method, inside, generator)
         counted["targets"] = int(chosen.sum())
@@ -63,10 +63,3 @@ def _asked(model, streams, m, index, told):
     """What is said of the window's own told steps, and their targets."""
     context = model.contexts(streams.padded, index)[told]
     return model.predict(m[told][None], context[None])[0], streams.read(streams.targets, index)[told]
-
-
-def right(loss, out, wanted):
-    """Which outputs (..., n_out) are right, for a loss other than mse."""
-    if loss == "cross_entropy":
-        return out.argmax(-1) == wanted
-    return ((out > 0) == (wanted > 0.5)).all(-1)

@@ -76,7 +76,7 @@ class Trained:
         self.settings = header["settings"]
         if self.settings is None:
             told = f"{path} was not written by evsim train, so how its model was built is not known"
-            raise ValueError(f"{told}: load it from Python")
+            raise ValueError(f"{told}: build the trainer in Python and call its load(path)")
         self._task = SimpleNamespace(**header["task"])
         self.n_in, self.n_out, self.loss = self._task.n_in, self._task.n_out, self._task.loss
         self._model = model_of(self.settings, self._task)

@@ -23,6 +23,10 @@ class Source:
         self._data = of_task(self.task, self.task.training(self.epoch), self.dtype)
         self._order = np.random.default_rng((self.seed, self.epoch)).permutation(len(self._data))
 
+    def __len__(self):
+        """Sequences in an epoch."""
+        return len(self._data)
+
     def longest(self):
         """Steps of the longest sequence of the present epoch."""
         return int(self._data.lengths.max())

@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from evsim.check import check_count, check_positive, check_seed
+from evsim.check import check_choice, check_count, check_positive, check_seed
 from evsim.interrupt import Interrupt
 
-from .detector import build_detector
+from .detector import build_detector, refuse_certain
 from .evaluate import evaluate
 from .method import MemUP
 from .model import Model
@@ -26,11 +26,12 @@ class RolloutTrainer:
 
     model: Model, moved to `device`. method: MemUP, or what `truncated` and `full` give. task: an `evsim.task.Task`.
     optimizer: any torch optimiser over the model's parameters, or None for Adam(3e-3). scheduler: a torch learning-rate
-    scheduler, stepped after every update, or a function from the optimiser to one. clip: bound on the gradient's norm,
+    scheduler, stepped after every update (ReduceLROnPlateau: after every epoch, by the validation loss where there is
+    one), or a function from the optimiser to one. clip: bound on the gradient's norm,
     or None. seed: of the streams' places and of the order of sequences. phase: "random", or "same": all streams begin
     at a first step together.
 
-    ValueError for a window that is longer than the task's sequences.
+    ValueError for a window that is longer than the task's sequences, and a model that does not fit the task.
     """
 
     def __init__(
@@ -41,12 +42,18 @@ class RolloutTrainer:
             raise TypeError(f"model is {model!r}: pass an evsim.models.Model, such as from_evsim(net)")
         if not isinstance(method, MemUP):
             raise TypeError(f"method is {method!r}: pass MemUP(window, targets), truncated(window) or full()")
+        check_fit(model, task)
         check_seed(seed)
+        check_choice("phase", phase, ("random", "same"))
         self.model, self.method, self.task = model.to(device), method, task
         self.optimizer = torch.optim.Adam(model.parameters(), 3e-3) if optimizer is None else optimizer
+        if not isinstance(self.optimizer, torch.optim.Optimizer) or isinstance(self.optimizer, torch.optim.LBFGS):
+            told = "pass a torch optimiser over model.parameters() that takes one gradient a step, so not LBFGS"
+            raise TypeError(f"optimizer is a {type(optimizer).__name__}: {told}")
         self.scheduler: Any = scheduler
         if callable(scheduler) and not hasattr(scheduler, "step"):
             self.scheduler = scheduler(self.optimizer)
+        self._by_epochs = isinstance(self.scheduler, torch.optim.lr_scheduler.ReduceLROnPlateau)
         self.streams = check_count("streams", streams)
         self.clip = None if clip is None else check_positive("clip", clip)
         self.window = task.steps if method.window is None else method.window
@@ -65,8 +72,8 @@ class RolloutTrainer:
 
     @property
     def updates_per_epoch(self):
-        """Rollouts in which all streams together read about as many sequences as the task has to train on."""
-        return math.ceil(self.task.sizes["train"] * math.ceil(self.task.steps / self.window) / self.streams)
+        """As the function of that name has it."""
+        return updates_per_epoch(self.task, self.method, self.streams)
 
     @property
     def at(self):
@@ -80,7 +87,7 @@ class RolloutTrainer:
 
         Returns a dict: loss (None without a target), right and judged (of answers in the window), targets (distant ones
         that were asked about).
-        FloatingPointError if the loss is not finite; nothing is changed then.
+        FloatingPointError if the loss or its gradient is not finite; no weight is changed then.
         """
         model, at = self.model, self.at
         loss, state, counted = rollout_loss(model, at, self.method, self.task.loss, self.generator)
@@ -91,10 +98,13 @@ class RolloutTrainer:
                 raise FloatingPointError(f"{told}: lower the learning rate or pass clip=")
             self.optimizer.zero_grad()
             loss.backward()
-            if self.clip is not None:
-                torch.nn.utils.clip_grad_norm_(model.parameters(), self.clip)
+            most = math.inf if self.clip is None else self.clip
+            norm = float(torch.nn.utils.clip_grad_norm_(model.parameters(), most))
+            if not math.isfinite(norm):
+                told = f"the gradient's norm became {norm} at update {self.updates + 1}"
+                raise FloatingPointError(f"{told}: lower the learning rate, or the threshold's height")
             self.optimizer.step()
-            if self.scheduler is not None:
+            if self.scheduler is not None and not self._by_epochs:
                 self.scheduler.step()
             model.project()
             self.updates += 1
@@ -130,11 +140,15 @@ class RolloutTrainer:
         FloatingPointError when the loss stops being finite; KeyboardInterrupt after Ctrl-C, when the checkpoint is that
         of the last whole epoch.
         """
-        limits = {"epochs": epochs, "updates": updates, "cpu_seconds": cpu_seconds}
-        if all(value is None for value in limits.values()):
+        if epochs is None and updates is None and cpu_seconds is None:
             raise ValueError("fit was given no end: pass epochs=, updates= or cpu_seconds=")
-        cpu, told = time.process_time(), time.monotonic()
+        for name, value, check in (("epochs", epochs, check_count), ("updates", updates, check_count),
+                                   ("cpu_seconds", cpu_seconds, check_positive)):  # fmt: skip
+            if value is not None:
+                check(name, value)
+        cpu, told, sums = time.process_time(), time.monotonic(), _Sums()
         with Interrupt() as stop:
+            self.at  # noqa: B018  (what the detector learns beforehand counts for the first epoch)
             if checkpoint is not None and not self.history:
                 self.save(checkpoint)
 
@@ -145,7 +159,6 @@ class RolloutTrainer:
                 return late or (updates is not None and self.updates >= updates)
 
             while not spent() and (epochs is None or self.epoch < epochs):
-                sums = _Sums()
                 for k in range(self.updates_per_epoch):
                     sums.add(self.rollout() if k % 50 else self.measure())
                     if spent():
@@ -155,7 +168,7 @@ class RolloutTrainer:
                         done, total = (n * self.streams * self.window for n in (k + 1, self.updates_per_epoch))
                         progress({"epoch": self.epoch + 1, "epochs": epochs or self.epoch + 1, "done": done,
                                   "total": total, **sums.row(self)})  # fmt: skip
-                row = self._close_epoch(sums, validate)
+                row, sums = self._close_epoch(sums, validate), _Sums()
                 if checkpoint is not None:
                     self.save(checkpoint)
                 if on_epoch is not None:
@@ -170,10 +183,19 @@ class RolloutTrainer:
         return evaluate(self.model, of_task(self.task, given, self.dtype), self.task.loss)
 
     def save(self, path):
-        """Write everything that a run needs to go on, bit for bit."""
+        """Write everything that is needed to go on, bit for bit; ValueError for a scheduler that JSON cannot hold."""
         from .checkpoint import save_trainer
 
         save_trainer(path, self)
+
+    def load(self, path):
+        """Go on where the trainer that wrote `path` stood, which was built as this one; returns self.
+
+        ValueError for a file that is none, or another trainer's; this one is not to be used then.
+        """
+        from .checkpoint import load_trainer
+
+        return load_trainer(path, self)
 
     def _close_epoch(self, sums, validate):
         self.epoch += 1
@@ -182,18 +204,39 @@ class RolloutTrainer:
         if validate:
             found = self.evaluate(self.task.split("validation"))
             row["validation_loss"], row["validation_accuracy"] = found["loss"], found["accuracy"]
+        if self._by_epochs:
+            self.scheduler.step(row.get("validation_loss", row["loss"]))
         self.history.append(row)
         return row
 
     def _start(self, source, seed, device, phase):
         score = None
         if self.detector is not None:
+            refuse_certain(self.task, self.dtype)
             self.detector.prepare(self._later)
             score = self.detector.scores
         at = Streams(source, self.model, self.streams, self.window, score, device)
         if phase == "random":
             at.spread(np.random.default_rng(seed))
         return at
+
+
+def updates_per_epoch(task, method, streams):
+    """Rollouts in which all streams together read about as many sequences as a task has to train on."""
+    return math.ceil(task.sizes["train"] * math.ceil(task.steps / (method.window or task.steps)) / streams)
+
+
+def check_fit(model, task):
+    """ValueError unless a model hears what a task shows, answers as it asks, and has something to train."""
+    hears, columns = model.core.n_in, model.memory_columns
+    shown = task.n_in if columns is None else len(columns)
+    if hears != shown:
+        raise ValueError(f"the memory hears {hears} inputs, but {task.name} shows it {shown}: build it for that task")
+    if model.n_out != task.n_out:
+        told = f"the model has {model.n_out} outputs, but {task.name} has {task.n_out}"
+        raise ValueError(f"{told}: build it for that task")
+    if not any(p.requires_grad for p in model.parameters()):
+        raise ValueError("no parameter of the model requires a gradient: let at least one be trained")
 
 
 class _Sums:

@@ -6,7 +6,7 @@ import torch
 
 from evsim.models import GatedCore, MemUP, Model, RolloutTrainer, build_model, full, truncated
 from evsim.models.evaluate import evaluate
-from evsim.models.network import each_loss
+from evsim.models.loss import each_loss
 from evsim.models.predictor import ContextPredictor
 from evsim.models.rollout import choose_targets, rollout_loss
 from evsim.models.streams import Source, Streams, of_task
@@ -42,13 +42,6 @@ class Ending(Task):
         x = rng.standard_normal((30, 9, 3)).astype(np.float32)
         data = Data(x, rng.integers(2, size=30), rng.integers(5, 10, size=30))
         return dict.fromkeys(("train", "validation", "test"), data)
-
-
-class Certain(Ending):
-    """Every class is 0: there is nothing that a memory could be asked."""
-
-    def _make(self):
-        return {name: data._replace(y=data.y * 0) for name, data in super()._make().items()}
 
 
 @pytest.mark.parametrize("window", [1, 3, 5])
@@ -329,14 +322,27 @@ def test_what_does_not_fit_is_refused():
         trainer_of(MemUP(25), task)
     with pytest.raises(ValueError, match="window=10 is longer than the longest sequence, which has 9 steps"):
         trainer_of(MemUP(10), Ending())
-    with pytest.raises(ValueError, match="no step of task 'ending' is uncertain .* use tbptt"):
-        trainer_of(MemUP(4), Certain()).rollout()
     with pytest.raises(TypeError, match="pass an evsim.models.Model"):
         RolloutTrainer(torch.nn.Linear(1, 1), MemUP(), task)
     with pytest.raises(TypeError, match="pass MemUP"):
         RolloutTrainer(model_of(task), "memup", task)
     with pytest.raises(ValueError, match="fit was given no end"):
         trainer_of(MemUP(4), task).fit()
+    with pytest.raises(ValueError, match="epochs=-1 is not usable"):
+        trainer_of(MemUP(4), task).fit(epochs=-1)
+    with pytest.raises(ValueError, match="phase"):
+        trainer_of(MemUP(4), task, phase="smae")
+    with pytest.raises(ValueError, match="the memory hears 6 inputs, but ending shows it 3: build it for that task"):
+        trainer_of(MemUP(4), Ending(), model=model_of(task))
+    with pytest.raises(ValueError, match="the model has 4 outputs, but certain has 2"):
+        other = Ending()
+        vars(other).update(n_in=6, name="certain")
+        trainer_of(MemUP(4), other, model=model_of(task))
+    with pytest.raises(ValueError, match="no parameter of the model requires a gradient"):
+        trainer_of(MemUP(4), task, model=model_of(task).requires_grad_(False), optimizer=None)
+    with pytest.raises(TypeError, match="optimizer is a LBFGS: pass a torch optimiser .* so not LBFGS"):
+        model = model_of(task)
+        trainer_of(MemUP(4), task, model=model, optimizer=torch.optim.LBFGS(model.parameters()))
 
 
 def test_a_loss_that_is_not_finite_stops_training():

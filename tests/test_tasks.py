@@ -138,7 +138,7 @@ def test_bad_options(name, options, match):
 def test_digits_without_scikit_learn(monkeypatch):
     monkeypatch.setitem(sys.modules, "sklearn", None)
     monkeypatch.setitem(sys.modules, "sklearn.datasets", None)
-    with pytest.raises(ImportError, match=r'task .digits. needs sklearn.*: pip install "evsim\[data\]"'):
+    with pytest.raises(ImportError, match=r'task .digits. needs sklearn.*: pip install -e "\.\[data\]"'):
         make("digits", {}).split("train")
 
 

@@ -25,11 +25,12 @@ from evsim.models import (
     to_evsim,
     truncated,
 )
+from evsim.models.predictor import AsItIs
 from evsim.registry import lookup
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore", DeprecationWarning)  # importing it calls torch.jit.script
-    import norse.torch  # noqa: F401
+    import norse.torch
 
 pytestmark = pytest.mark.nojit
 CORES = ("lstm", "gru", "norse-lif", "norse-lsnn", "egru", "evrnn", "lif", "cubalif", "alif", "adlif")
@@ -80,14 +81,15 @@ def test_a_trained_model_goes_back_with_its_masks_and_ranges():
         to_evsim(model)
 
 
-def test_norses_lif_cells_go_to_evsim_event_for_event():
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_norses_lif_cells_go_to_evsim_event_for_event(dtype):
     torch.manual_seed(0)
-    core = NorseCore("norse-lif", 3, 8, layers=2)
+    core = NorseCore("norse-lif", 3, 8, layers=2).to(dtype)
     with torch.no_grad():
         for cell in core.cells:
             cell.input_weights.mul_(8)
-    model = Model(core, LinearPredictor(8, 2))
-    x = (torch.rand(1, 60, 3) < 0.5).float()
+    model = Model(core, LinearPredictor(8, 2).to(dtype))
+    x = (torch.rand(1, 60, 3) < 0.5).to(dtype)
     m, _ = core.unroll(x, core.begin(1))
     net = to_evsim(model)
     out, events = net.run(x[0].numpy(), record_events=True)
@@ -153,6 +155,26 @@ def test_schedules_of_evsim_drive_torchs_optimisers():
     np.testing.assert_allclose(rates, [schedule(step) for step in range(12)], rtol=1e-12)
 
 
+def test_a_schedule_can_be_laid_over_another_and_holds_for_all_groups():
+    groups = [{"params": torch.nn.Parameter(torch.zeros(1)), "lr": rate} for rate in (0.1, 0.4)]
+    optimizer = torch.optim.SGD(groups)
+    for rate in (0.05, 0.02):
+        follow(optimizer, lambda step, rate=rate: rate)
+        assert [group["lr"] for group in optimizer.param_groups] == pytest.approx([rate, rate])
+    with pytest.raises(ValueError, match="a learning rate of 0: give it any other"):
+        follow(torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], 0.0), lambda step: 0.1)
+
+
+def test_a_plateau_is_judged_by_epochs():
+    task = lookup("task", "positional-copy")(length=12, symbols=1, alphabet=2, epoch_size=16)
+    model = build_model(task, "gru", 4, hidden=8)
+    optimizer = torch.optim.SGD(model.parameters(), 1e-5)  # nothing gets better by a tenth
+    slower = torch.optim.lr_scheduler.ReduceLROnPlateau(optimizer, factor=0.5, patience=1, threshold=0.1)
+    trainer = RolloutTrainer(model, truncated(4), task, optimizer, slower, streams=8)
+    trainer.fit(epochs=3)
+    assert optimizer.param_groups[0]["lr"] == pytest.approx(5e-6)
+
+
 def test_columns_of_memory_and_predictor():
     task = lookup("task", "tmaze")(length=10)
     model = build_model(task, units=4)
@@ -186,6 +208,12 @@ def test_what_has_no_counterpart_is_refused():
         to_evsim(asks)
     with pytest.raises(TypeError, match="an EventCore alone has no readout"):
         to_evsim(EventCore(network(("egru",))))
+    with pytest.raises(ValueError, match=r"has a linear readout of 3 outputs, the model LinearPredictor of 5: build"):
+        to_evsim(Model(EventCore(network(("egru",))), LinearPredictor(6, 5)))
+    with pytest.raises(ValueError, match=r"has a linear readout of 3 outputs, the model AsItIs of 3"):
+        to_evsim(Model(EventCore(network(("egru",))), AsItIs(3)))
+    with pytest.raises(ValueError, match=r"v_leak=.* is not usable: states start at 0 here"):
+        NorseCore("norse-lif", 1, 2, p=norse.torch.LIFParameters(v_leak=torch.tensor(0.3)))
     with pytest.raises(TypeError, match=r"pass an evsim\.Network"):
         from_evsim("net")
     with pytest.raises(ValueError, match="cell 'elman' is unknown: choose one of lstm, gru, norse-lif"):

@@ -124,6 +124,14 @@ def test_other_tasks_and_losses(task):
     assert json.loads(Path("r/summary.json").read_text())["test_loss"] > 0
 
 
+def test_defaults_fit_short_windows_and_sequences():
+    run("train", "positional-copy", *TINY, "--learner", "memup", "--window", 1, "--out", "r")
+    rng = np.random.default_rng(0)
+    np.savez("short.npz", x=rng.standard_normal((60, 8, 2)), y=rng.integers(2, size=60), lengths=np.full(60, 1))
+    run("train", "--data", "short.npz", "--learner", "memup", "--epochs", 1, "--out", "s")
+    assert "window = 1\n" in Path("s/config.toml").read_text()
+
+
 def test_ones_own_arrays():
     run("train", "--data", "own.npz", "--learner", "tbptt", "--cell", "gru", "--window", 3, "--epochs", 1, "--out", "r")
     run("eval", "r")
@@ -147,6 +155,13 @@ REFUSED = [
     (("--learner", "bptt", "--cell", "gru", "--window", 2), "window=2 belongs to the learners tbptt and memup"),
     (("--learner", "memup", "--predictor", "linear", "--context", 2), "context=2 belongs to the predictor context"),
     (("--learner", "memup", "--device", "abacus"), "device='abacus' is not to be had here"),
+    (("--learner", "memup", "--device", "meta"), "device='meta' is not to be had here"),
+    (("--learner", "memup", "--momentum", 0.9), "momentum belongs to sgd"),
+    (("--learner", "memup", "--warmup", 5, "--schedule", "constant"), "warmup belongs to a cosine schedule"),
+    (("--learner", "memup", "--optimizer", "sgd", "--weight-decay", 0.1), "weight_decay belongs to adam"),
+    (("--learner", "memup", "--lr", -1), "lr=-1"),
+    (("--learner", "memup", "--dtype", "float16"), "float16"),
+    (("--learner", "memup", "--cell", "egru", "--tau", 0.1), "cell 'egru' has no option 'tau'"),
     (("--compare", "memup"), "learner 'memup' trains torch models and has no gradient of this network"),
 ]
 
@@ -168,10 +183,20 @@ def test_a_damaged_checkpoint_is_told(capsys):
     trainer = RolloutTrainer(build_model(task, units=4), truncated(4), task, streams=3)
     trainer.save("own.npz")
     run("eval", "own.npz", code=2)
-    assert "load it from Python" in capsys.readouterr().err
+    assert "call its load(path)" in capsys.readouterr().err
     other = RolloutTrainer(build_model(task, units=5), truncated(4), task, streams=3)
     with pytest.raises(ValueError, match="does not fit this trainer"):
-        load_trainer("own.npz", other)
+        other.load("own.npz")
+    for change, told in (
+        ({"streams": 4}, "with streams 3, and this one has 4"),
+        ({"method": truncated(5)}, "with method .*'window': 4.* and this one has .*'window': 5"),
+        ({"method": MemUP(4, 1)}, "with method"),
+        ({"task": lookup("task", "positional-copy")(length=13, symbols=1, alphabet=2)}, "with task .*'length': 14"),
+        ({"scheduler": lambda o: torch.optim.lr_scheduler.StepLR(o, 2)}, "with scheduler 'NoneType'"),
+    ):
+        given = {"method": truncated(4), "task": task, "streams": 3, **change}
+        with pytest.raises(ValueError, match=told):
+            RolloutTrainer(build_model(task, units=4), **given).load("own.npz")
 
 
 WITHOUT = """
