@@ -13,8 +13,8 @@ from matplotlib import pyplot as plt
 
 from evsim.models.study import Arm, run_all, summarise
 
-LENGTHS = (15, 30, 60, 120, 240, 480)
-SEEDS = (0, 1, 2)
+LENGTHS = (15, 30, 60, 120, 240)
+SEEDS = (0, 1)
 COMMON = {"task": "positional-copy", "updates": 8000, "enough": 0.995}
 EGRU = {"cell": "egru", "lr": 5e-3, "streams": 16, "net": {"density": 0.2, "half_width": 0.5}}
 METHODS = {  # name -> options, colour, marker, seconds
@@ -63,7 +63,7 @@ def main():
     read = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     read.add_argument("--out", default="accuracy_against_length.png")
     read.add_argument("--results", help="a JSON file for what was measured, so that a call can go on")
-    read.add_argument("--seconds", type=float, default=60)
+    read.add_argument("--seconds", type=float, default=30)
     read.add_argument("--quick", action="store_true")
     asked = read.parse_args()
     lengths, seconds, seeds = (LENGTHS[:1], 0.3, (0,)) if asked.quick else (LENGTHS, asked.seconds, SEEDS)
