@@ -12,10 +12,8 @@ from evsim.models.study import Arm, run_all, summarise
 
 R, NET = "exact RTRL (EGRU)", {"density": 0.2, "half_width": 0.5}
 EGRU = {"cell": "egru", "lr": 5e-3, "streams": 16, "updates": 10**9, "cpu_seconds": 60, "net": NET}
-POS200, POS500, BIT = ({"length": length, "symbols": n, "alphabet": a} for length, n, a in
-                       ((200, 5, 8), (500, 5, 8), (1000, 1, 2)))  # fmt: skip
-COPY5, COPY10 = ({"length": 120, "symbols": n} for n in (5, 10))
-MAZE100, MAZE1000 = ({"length": length} for length in (100, 1000))
+POS200, POS500, BIT = ({"length": t, "symbols": n, "alphabet": a} for t, n, a in ((200, 5, 8), (500, 5, 8), (1000, 1, 2)))
+COPY5, COPY10, *MAZES = {"length": 120, "symbols": 5}, {"length": 120, "symbols": 10}, {"length": 100}, {"length": 1000}
 LONG = {"updates": 12000, "cpu_seconds": 400}
 FIVE = {"window": 20, "context": 6, "lr": 4e-3, "updates": 6000}
 TEN = {"window": 20, "context": 11, "units": 128, "lr": 2e-3, "updates": 15000, "cpu_seconds": 900}
@@ -35,6 +33,7 @@ ARMS = [
     Arm("TBPTT", "positional-copy", POS500, "tbptt", **LONG),
     Arm(R, "positional-copy", POS500, "rtrl", **EGRU),
     Arm("MemUP, entropy", "positional-copy", BIT, "memup", targets=1, every=2),
+    Arm("MemUP, one point a rollout", "positional-copy", BIT, "memup", targets=1),
     Arm("MemUP, entropy, EGRU", "positional-copy", BIT, "memup", targets=1, every=2, cell="egru", net=NET),
     Arm("TBPTT", "positional-copy", BIT, "tbptt"),
     Arm("TBPTT, EGRU", "positional-copy", BIT, "tbptt", cell="egru", net=NET),
@@ -44,11 +43,11 @@ ARMS = [
     Arm(R, "copy", COPY5, "rtrl", **EGRU),
     Arm("MemUP, entropy", "copy", COPY10, "memup", targets=10, every=4, **TEN),
     Arm("TBPTT", "copy", COPY10, "tbptt", **TEN),
-    Arm("MemUP, spread", "tmaze", MAZE100, "memup", targets=1, every=2, **MAZE),
-    Arm("TBPTT", "tmaze", MAZE100, "tbptt", **MAZE),
-    Arm(R, "tmaze", MAZE100, "rtrl", **{**EGRU, "enough": 1e-4}),
-    Arm("MemUP, spread", "tmaze", MAZE1000, "memup", targets=1, every=2, **MAZE),
-    Arm("TBPTT", "tmaze", MAZE1000, "tbptt", **MAZE),
+    Arm("MemUP, spread", "tmaze", MAZES[0], "memup", targets=1, every=2, **MAZE),
+    Arm("TBPTT", "tmaze", MAZES[0], "tbptt", **MAZE),
+    Arm(R, "tmaze", MAZES[0], "rtrl", **{**EGRU, "enough": 1e-4}),
+    Arm("MemUP, spread", "tmaze", MAZES[1], "memup", targets=1, every=2, **MAZE),
+    Arm("TBPTT", "tmaze", MAZES[1], "tbptt", **MAZE),
 ]
 NOTES = """graph: memory steps + distant targets + the window's own, of one stream. stored MB: what autograd saves for
 backward, all streams, or all that the RTRL learner holds. Medians of the seeds. tmaze: squared error at the junction,
