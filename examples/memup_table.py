@@ -2,8 +2,8 @@
 
     python examples/memup_table.py [--out memup.json] [--quick] [--workers 2] [--only copy]      needs the extra [torch]
 
-Three seeds each, every run in a process of its own on one thread; about an hour and a half of CPU time in all. With
---out results are kept as they come, and a call that was interrupted goes on. docs/memup.md says what the table shows.
+Three seeds each, each run in a process of its own, on one thread; some two hours of CPU time. With --out results are
+kept as they come, and a call that was interrupted goes on. docs/memup.md says what the table shows.
 """
 
 import argparse
@@ -12,7 +12,7 @@ from evsim.models.study import Arm, run_all, summarise
 
 R, NET = "exact RTRL (EGRU)", {"density": 0.2, "half_width": 0.5}
 EGRU = {"cell": "egru", "lr": 5e-3, "streams": 16, "updates": 10**9, "cpu_seconds": 60, "net": NET}
-POS200, POS500, BIT = ({"length": t, "symbols": n, "alphabet": a} for t, n, a in ((200, 5, 8), (500, 5, 8), (1000, 1, 2)))
+POS200, POS500, BIT = (dict(length=t, symbols=n, alphabet=a) for t, n, a in ((200, 5, 8), (500, 5, 8), (1000, 1, 2)))
 COPY5, COPY10, *MAZES = {"length": 120, "symbols": 5}, {"length": 120, "symbols": 10}, {"length": 100}, {"length": 1000}
 LONG = {"updates": 12000, "cpu_seconds": 400}
 FIVE = {"window": 20, "context": 6, "lr": 4e-3, "updates": 6000}
@@ -71,20 +71,18 @@ def line(row):
 
 def main():
     read = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    read.add_argument("--out"), read.add_argument("--workers", type=int, default=2)
+    read.add_argument("--out"), read.add_argument("--quick", action="store_true")
+    read.add_argument("--workers", type=int, default=2)
     read.add_argument("--only", choices=sorted({arm.task for arm in ARMS}))
-    read.add_argument("--quick", action="store_true")
     asked = read.parse_args()
     arms = [arm for arm in ARMS if asked.only in (None, arm.task)]
     if asked.quick:
-        few = arms[:1] + [arm for arm in arms if arm.name == "TBPTT"][:1]
-        arms = [Arm(**{**vars(arm), "updates": 20, "cpu_seconds": 1}) for arm in few]
+        first = {arm.name: arm for arm in reversed(ARMS)}
+        arms = [Arm(**vars(first[name]) | {"updates": 20, "cpu_seconds": 20}) for name in ("MemUP, entropy", "TBPTT")]
     rows = run_all(arms, (0,) if asked.quick else (0, 1, 2), asked.out, asked.workers)
     lines = [HEAD, *(tuple(map(str, line(row))) for row in summarise(rows))]
     widths = [max(map(len, column)) for column in zip(*lines)]
-    for cells in lines:
-        print("  ".join(cell.ljust(width) for cell, width in zip(cells, widths)).rstrip())
-    print(NOTES)
+    print(*("  ".join(cell.ljust(n) for cell, n in zip(cells, widths)).rstrip() for cells in lines), NOTES, sep="\n")
 
 
 if __name__ == "__main__":
