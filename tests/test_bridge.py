@@ -230,3 +230,24 @@ def test_the_part_within_the_block(stack, block):
             head(module(y)).backward()
         assert near(y.grad, given.grad)
         assert kind == "tbptt" or worst(module.gradients(), truth) <= TOLERANCE
+
+
+@pytest.mark.parametrize("make", [evsim.RTRL, evsim.SnAp, evsim.EProp], ids=lambda make: make.__name__)
+def test_two_losses_on_one_sequence_that_is_taken_again(make):
+    """Both sent back, one after the other: their sum, as of one loss; and stepping goes on from the end."""
+    found = []
+    for apart in (False, True):
+        net = network(("egru",), density=0.5)
+        module, _ = module_of(make(net))
+        x = torch.from_numpy(sequence(net, 12))
+        out = module(x)
+        losses = out[3].sum(), (out[5] ** 2).sum()
+        if apart:
+            losses[0].backward(retain_graph=True)
+            losses[1].backward()
+        else:
+            sum(losses).backward()
+        found.append((module.parameter.grad.clone(), module(x[0]).detach()))
+    for together, separate in zip(*found):
+        assert together.abs().sum() > 0
+        torch.testing.assert_close(separate, together, rtol=1e-10, atol=1e-12)
