@@ -63,7 +63,7 @@ def main():
     read = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     read.add_argument("--out", default="accuracy_against_length.png")
     read.add_argument("--results", help="a JSON file for what was measured, so that a call can go on")
-    read.add_argument("--seconds", type=float, default=30)
+    read.add_argument("--seconds", type=float, default=20)
     read.add_argument("--quick", action="store_true")
     asked = read.parse_args()
     lengths, seconds, seeds = (LENGTHS[:1], 0.3, (0,)) if asked.quick else (LENGTHS, asked.seconds, SEEDS)
