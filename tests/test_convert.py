@@ -394,5 +394,5 @@ def test_a_missing_library_comes_with_the_line_that_installs_it(monkeypatch, nam
     for module in [name, *[module for module in sys.modules if module.startswith(name + ".")]]:
         monkeypatch.setitem(sys.modules, module, None)
     convert = runpy.run_path(sys.modules[from_norse.__module__].__file__)[f"from_{name}"]
-    with pytest.raises(ImportError, match=rf'from_{name} needs {name}, .*pip install "evsim\[torch\]"'):
+    with pytest.raises(ImportError, match=rf'from_{name} needs {name}, .*pip install -e "\.\[torch\]"'):
         convert(None)
