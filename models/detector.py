@@ -74,8 +74,8 @@ class EntropyDetector(Detector):
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
-        self._ready = True
         self._refuse(source.task, of_task(source.task, source.task.split("validation"), source.dtype), device)
+        self._ready = True
 
     @torch.no_grad()
     def _refuse(self, task, data, device):
