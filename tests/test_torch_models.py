@@ -67,13 +67,14 @@ def test_a_trained_model_goes_back_with_its_masks_and_ranges():
     net = network(("alif", "egru"), density=0.4, **dict.fromkeys(learnable(("alif", "egru")), True))
     model = from_evsim(net)
     x, wanted = torch.from_numpy(sequence(net, 12, lead=(2,))), torch.zeros(2, 12, net.n_out, dtype=torch.float64)
-    optimizer = torch.optim.SGD([p for p in model.parameters() if p.requires_grad], 5.0)
+    optimizer = torch.optim.SGD([p for p in model.parameters() if p.requires_grad], 0.1)
     for _ in range(3):
         optimizer.zero_grad()
         ((model(x)[0] - wanted) ** 2).sum().backward()
         optimizer.step()
         model.project()
     back = to_evsim(model)  # refuses what is out of range
+    assert back.parameters()["layers.0.beta"].max() > 0.9999 and back.parameters()["layers.1.threshold"].max() == 1.0
     np.testing.assert_allclose(back.run(x.numpy()), model(x)[0].detach().numpy(), rtol=1e-9, atol=1e-9)
     with torch.no_grad():
         model.core.get_parameter("layers/0/beta").fill_(1.5)
