@@ -47,14 +47,14 @@ def draw(rows, path, seconds):
     left.axhline(12.5, color="grey", lw=0.8, ls=":")
     left.text(LENGTHS[-1], 14, "guessing", ha="right", va="bottom", color="grey", fontsize=8)
     left.set(ylim=(0, 103), ylabel="accuracy of the answers, %", title=f"what is reached in {seconds} CPU seconds")
-    right.set(yscale="log", ylabel="MB", title="what is stored to learn from it")
+    right.set(yscale="log", ylabel="MB", title="what is stored to learn from it, all streams")
     for axis in (left, right):
         axis.set_xscale("log")
         axis.set_xticks(LENGTHS, map(str, LENGTHS))
         axis.minorticks_off()
         axis.set_xlabel("steps in a sequence, T")
         axis.spines[["top", "right"]].set_visible(False)
-    left.legend(frameon=False, fontsize=9, loc="center left", bbox_to_anchor=(0.0, 0.42))
+    left.legend(frameon=False, fontsize=9, loc="upper right", bbox_to_anchor=(1.0, 0.93))
     figure.tight_layout()
     figure.savefig(path, dpi=150)
 
