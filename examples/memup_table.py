@@ -54,14 +54,14 @@ backward, all streams, or all that the RTRL learner holds. Medians of the seeds.
 12.25 by guessing. Copies: accuracy of the answers, by guessing 12.5 %, or 50 % with two symbols. Known of the paper
 (Sorokin et al. 2022): copy, 10 of 8: 100 % at T = 120, 99.3 % at T = 5020, with two layers of 128 units and a recurrent
 context. Ours: one layer, minutes on one core, the last inputs as context; what else differs, and why: docs/memup.md."""
-HEAD = ("method", "task", "T", "r", "reached (least to most)", "updates", "CPU s", "graph", "stored MB", "peak MB")
+HEAD = ("method", "task", "T", "r", "reached (range; seeds)", "updates", "CPU s", "graph", "stored MB", "peak MB")
 
 
 def line(row):
     wide = row["options"]
     few = f", {wide['symbols']} of {wide.get('alphabet', 8)}" if "symbols" in wide else ""
     form = "{:.1%}" if row["measure"] == "accuracy" else "{:.4f}"
-    reached = f"{form} ({form} to {form})".format(row["median"], row["least"], row["most"])
+    reached = f"{form} ({form} to {form}; {row['seeds']})".format(row["median"], row["least"], row["most"])
     own = row["predictions"] - row["targets_asked"]
     graph = f"{row['memory_steps']:.0f} + {row['targets_asked']:.0f} + {own:.0f}" if row["memory_steps"] else "-"
     window = {"bptt": "T", "rtrl": "-"}.get(row["method"], row["window"])
