@@ -27,9 +27,8 @@ class RolloutTrainer:
     model: Model, moved to `device`. method: MemUP, or what `truncated` and `full` give. task: an `evsim.task.Task`.
     optimizer: any torch optimiser over the model's parameters, or None for Adam(3e-3). scheduler: a torch learning-rate
     scheduler, stepped after every update (ReduceLROnPlateau: after every epoch, by the validation loss where there is
-    one), or a function from the optimiser to one. clip: bound on the gradient's norm,
-    or None. seed: of the streams' places and of the order of sequences. phase: "random", or "same": all streams begin
-    at a first step together.
+    one), or a function from the optimiser to one. clip: bound on the gradient's norm, or None. seed: of the streams'
+    places and of the order of sequences. phase: "random", or "same": all streams begin at a first step together.
 
     ValueError for a window that is longer than the task's sequences, and a model that does not fit the task.
     """
