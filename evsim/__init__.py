@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from evsim.optim import SGD, Adam
     from evsim.readout import LeakyReadout, Readout
     from evsim.registry import names, register
-    from evsim.schedule import Cosine, Exponential, StepDecay
+    from evsim.schedule import Cosine, Exponential, StepDecay, WarmRestarts
     from evsim.trainer import Trainer
 
 __version__ = "0.1.0"
@@ -52,6 +52,7 @@ __all__ = [
     "TBPTT",
     "Trainer",
     "UORO",
+    "WarmRestarts",
     "load",
     "names",
     "register",
@@ -81,6 +82,7 @@ _MODULE_OF = {
     "TBPTT": "evsim.learners.bptt",
     "Trainer": "evsim.trainer",
     "UORO": "evsim.learners.uoro",
+    "WarmRestarts": "evsim.schedule",
     "load": "evsim.checkpoint",
     "names": "evsim.registry",
     "register": "evsim.registry",

@@ -19,16 +19,21 @@ from evsim.runfolder import MARK, read_toml
 from evsim.task import Task
 from evsim.trainer import Trainer
 
-_REAL, _WHOLE, _WORD = (int, float), (int,), (str,)
+_REAL, _WHOLE, _WORD, _FLAG = (int, float), (int,), (str,), (bool,)
 KINDS: dict[str, tuple[type, ...]] = {
     "task": _WORD, "data": _WORD, "layout": _WORD, "length": _WHOLE, "symbols": _WHOLE, "alphabet": _WHOLE,
-    "cues": _WORD, "rule": _WORD, "epoch_size": _WHOLE, "loss": _WORD,
+    "cues": _WORD, "rule": _WORD, "repeats": _WHOLE, "bits": _WHOLE, "curriculum": _WORD,
+    "text": _WORD, "level": _WORD, "vocabulary": _WORD, "limit": _WHOLE, "epoch_size": _WHOLE, "loss": _WORD,
     "cell": _WORD, "units": _WHOLE, "layers": _WHOLE, "density": _REAL, "density_in": _REAL, "half_width": _REAL,
     "threshold": _REAL, "reset": _WORD, "tau": _REAL, "readout": _WORD, "dtype": _WORD,
     "learner": _WORD, "backend": _WORD, "block": (str, int), "memory_limit": (str, int), "n": _WHOLE,
     "window": _WHOLE, "targets": _WHOLE, "detector": _WORD, "every": _WHOLE, "predictor": _WORD, "context": _WHOLE,
-    "device": _WORD, "broadcast": _WORD, "compare": _WORD, "streams": _WHOLE, "threads": _WHOLE, "update": (str, int),
-    "optimizer": _WORD, "lr": _REAL, "schedule": _WORD, "warmup": _WHOLE,
+    "embed": _WHOLE, "tied": _FLAG, "device": _WORD,
+    "scale": _REAL, "condition": _WORD, "auxiliary": _REAL, "synthesiser_units": _WHOLE, "synthesiser_layers": _WHOLE,
+    "synthesiser_lr": _REAL, "alternate": _FLAG, "first": _WORD, "switch": (list,),
+    "broadcast": _WORD, "compare": _WORD, "streams": _WHOLE, "threads": _WHOLE, "update": (str, int),
+    "optimizer": _WORD, "lr": _REAL, "schedule": _WORD, "warmup": _WHOLE, "restart_base": _WHOLE,
+    "restart_growth": _WORD, "restart_multiple": _WHOLE, "restart_each": _WORD,
     "weight_decay": _REAL, "momentum": _REAL, "clip": _REAL,
     "epochs": _WHOLE, "sequences": _WHOLE, "seed": _WHOLE, "seeds": (list,),
 }  # fmt: skip
@@ -38,7 +43,10 @@ BASE: dict[str, Any] = {
     "learner": "rtrl", "streams": 1, "threads": 1, "update": "sequence",
     "optimizer": "adam", "lr": 1e-3, "schedule": "constant", "epochs": 10, "seed": 0,
 }  # fmt: skip
-TASK_OPTIONS = ("layout", "length", "symbols", "alphabet", "cues", "rule", "epoch_size")
+TASK_OPTIONS = (
+    "layout", "length", "symbols", "alphabet", "cues", "rule", "repeats", "bits", "curriculum", "text", "level",
+    "vocabulary", "limit", "epoch_size",
+)  # fmt: skip
 CELL_OPTIONS = ("units", "density", "density_in", "half_width", "threshold", "reset", "tau")
 LEARNER_OPTIONS = ("block", "memory_limit", "n", "window", "broadcast")
 _COMMON = ("streams", "threads")  # options of every learner of a run
@@ -63,8 +71,8 @@ def read_settings(path) -> dict[str, Any]:
 def check_kind(name: str, value):
     """Return `value` if it can be the setting `name`; ValueError otherwise."""
     kinds = KINDS[check_choice("key", name, KINDS)]
-    if isinstance(value, bool) or not isinstance(value, kinds):
-        words = {str: "a string", int: "a whole number", float: "a number", list: "a list"}
+    if isinstance(value, bool) != (kinds is _FLAG) or not isinstance(value, kinds):
+        words = {str: "a string", int: "a whole number", float: "a number", list: "a list", bool: "true or false"}
         raise ValueError(f"{name}={value!r} is of the wrong kind: give {words[kinds[-1]]}")
     return value
 
@@ -90,6 +98,8 @@ def resolve(chosen: dict[str, Any]) -> tuple[dict[str, Any], Task]:
         chosen = _budget(chosen, task)
         task = build_task(chosen)
     backend = choose_backend(chosen)
+    if "restart_base" in chosen:
+        chosen = {"schedule": "restarts", **chosen}
     settings = {**BASE, **task.defaults, **(torch_defaults(chosen, task) if backend == "torch" else {}), **chosen}
     settings["backend"] = backend
     partners = ("weight_decay", "optimizer", "adam"), ("warmup", "schedule", "cosine"), ("block", "learner", "rtrl")
@@ -97,6 +107,7 @@ def resolve(chosen: dict[str, Any]) -> tuple[dict[str, Any], Task]:
         if settings[needs] != value and name not in chosen:
             settings.pop(name, None)  # a default of the task's that goes with another default
     refuse_others(settings, chosen)
+    task = task.side_by_side(settings["streams"])
     for name in task.options:
         settings[name] = getattr(task, name)
     if isinstance(task, ArrayTask):
@@ -140,7 +151,7 @@ def build_task(settings: dict[str, Any], n_out: int | None = None) -> Task:
         return ArrayTask.from_npz(settings["data"], settings.get("loss"), n_out=n_out)
     if "task" not in settings:
         raise ValueError("nothing to work on was given: name a task, as in 'evsim train digits', or give --data FILE")
-    task = lookup("task", settings["task"])(**options)
+    task = lookup("task", settings["task"])(**options).side_by_side(settings.get("streams", 1))
     if settings.get("loss", task.loss) != task.loss:
         raise ValueError(f"loss={settings['loss']!r} was given, but task {task.name!r} has {task.loss}: leave it out")
     return task
@@ -220,12 +231,14 @@ def _option(word: str) -> tuple[str, int | float | str]:
 def build_optimizer(settings: dict[str, Any], updates: int):
     """The optimiser with its schedule; a cosine ends after so many updates."""
     kind = check_choice("optimizer", settings["optimizer"], ("adam", "sgd"))
-    shape = check_choice("schedule", settings["schedule"], ("constant", "cosine"))
+    shape = check_choice("schedule", settings["schedule"], ("constant", "cosine", "restarts"))
     rate = schedule.Constant(settings["lr"])
     if shape == "cosine":
         rate = schedule.Cosine(settings["lr"], updates, min(settings.get("warmup", 0), updates // 2))
     elif settings.get("warmup"):
         raise ValueError("warmup belongs to a cosine schedule: give --schedule cosine or leave it out")
+    if shape == "restarts":
+        rate = _restarts(settings, max(1, updates // settings["epochs"]))
     if kind == "adam" and settings.get("momentum"):
         raise ValueError("momentum belongs to sgd, adam has its own: leave it out or give --optimizer sgd")
     if kind == "adam":
@@ -233,6 +246,17 @@ def build_optimizer(settings: dict[str, Any], updates: int):
     if settings.get("weight_decay"):
         raise ValueError("weight_decay belongs to adam: leave it out or choose that optimizer")
     return optim.SGD(rate, settings.get("momentum", 0.0))
+
+
+def _restarts(settings, per_epoch):
+    """Warm restarts of the learning rate, whose base is in epochs of so many updates."""
+    if "restart_base" not in settings:
+        raise ValueError("a schedule of restarts needs the epochs up to the first: give --restart-base")
+    base = check_count("restart_base", settings["restart_base"])
+    each = check_choice("restart_each", settings.get("restart_each", "epoch"), ("epoch", "batch"))
+    growth, multiple = settings.get("restart_growth", "boundary"), settings.get("restart_multiple", 2)
+    hold = per_epoch if each == "epoch" else 1
+    return schedule.WarmRestarts(settings["lr"], base * per_epoch, growth, multiple, hold)
 
 
 def updates_per_epoch(settings: dict[str, Any], task: Task) -> int:

@@ -7,8 +7,7 @@ they were raised.
 
 import os
 import sys
-from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -42,6 +41,13 @@ Symbols = Annotated[int | None, _Option(help="Of the copy tasks: how many symbol
 Alphabet = Annotated[int | None, _Option(help="Of the copy tasks and delayed-recall: different symbols.")]
 Cues = Annotated[str | None, _Option(help="Of scattered-copy: distinct or identical.")]
 Rule = Annotated[str | None, _Option(help="Of temporal-order: order or xor.")]
+Repeats = Annotated[int | None, _Option(help="Of repeat-copy: how often to say it.")]
+Bits = Annotated[int | None, _Option(help="Of repeat-copy: bits of each symbol.")]
+Curriculum = Annotated[str | None, _Option(help="Of copy, repeat-copy: off, or on: short ones first.")]
+Text = Annotated[str | None, _Option(metavar="PATH", help="Of text: your own file, or the folder of a corpus.")]
+Level = Annotated[str | None, _Option(help="Of text: characters, words or bytes.")]
+Vocabulary = Annotated[str | None, _Option(metavar="FILE.json", help="Of text: a list of all it may hold.")]
+Limit = Annotated[int | None, _Option(help="Of text: train on so much of it.")]
 Version = Annotated[bool, _Option("--version", callback=_version, is_eager=True, help="Print the version.")]
 BLOCK = "Of rtrl: steps between two advances of the influence matrix."
 COMPARE = "Learners whose gradients are compared with the exact one: 'snap n=1,tbptt window=8'."
@@ -60,10 +66,17 @@ def main(argv: list[str] | None = None) -> int:
         return 2
 
 
-def _guarded(work, *arguments, **options) -> int:
-    """Call `work`; what a user can cause becomes one line and an exit code."""
+def _chosen(options, *others):
+    """The options of a command that were given, apart from those that are `others`."""
+    return {name: value for name, value in options.items() if name not in others and value is not None}
+
+
+def _guarded(command, *arguments) -> int:
+    """Call that function of `evsim.commands`; what a user can cause becomes one line and an exit code."""
+    from evsim import commands
+
     try:
-        work(*arguments, **options)
+        getattr(commands, command)(*arguments)
     except KeyboardInterrupt as stop:
         return _failed(stop, 130, str(stop) or "interrupted")
     except BrokenPipeError:  # whoever read our output has gone
@@ -104,6 +117,7 @@ def train(
     out: Annotated[str | None, _Option(metavar="DIR", help="The run folder; otherwise runs/TASK-N.")] = None,
     force: Annotated[bool, _Option("--force", help="Replace the run that stands in --out.")] = False,
     resume: Annotated[str | None, _Option(metavar="DIR", help="Go on with this run; --epochs may be raised.")] = None,
+    dry_run: Annotated[bool, _Option("--dry-run", help="Print what each epoch would do, and train nothing.")] = False,
     json: Json = False,
     layout: Layout = None,
     length: Length = None,
@@ -111,8 +125,15 @@ def train(
     alphabet: Alphabet = None,
     cues: Cues = None,
     rule: Rule = None,
+    repeats: Repeats = None,
+    bits: Bits = None,
+    curriculum: Curriculum = None,
+    text: Text = None,
+    level: Level = None,
+    vocabulary: Vocabulary = None,
+    limit: Limit = None,
     loss: Loss = None,
-    cell: Annotated[str | None, _Option(help="As in 'evsim list cells'; lstm, gru, norse-lif, norse-lsnn.")] = None,
+    cell: Annotated[str | None, _Option(help="As in 'evsim list cells', lstm, gru, qrnn, norse-lif or -lsnn.")] = None,
     units: Annotated[int | None, _Option(help="Units of each layer.")] = None,
     layers: Annotated[int | None, _Option(help="Number of layers.")] = None,
     density: Annotated[float | None, _Option(help="Fraction of recurrent weights that exist.")] = None,
@@ -127,23 +148,38 @@ def train(
     block: Annotated[str | None, _Option(metavar="auto|N", help=BLOCK)] = None,
     memory_limit: Annotated[str | None, _Option(metavar="BYTES", help="Of rtrl, as in 512M or 2G.")] = None,
     n: Annotated[int | None, _Option(help="Of snap: influence may pass n - 1 recurrent weights.")] = None,
-    window: Annotated[int | None, _Option(help="Of tbptt, memup: steps after which the past is cut off.")] = None,
+    window: Annotated[int | None, _Option(help="Of tbptt, memup, dni: steps after which the past is cut off.")] = None,
     broadcast: Annotated[str | None, _Option(help="Of errors in eprop: symmetric, random or adaptive.")] = None,
-    backend: Annotated[str | None, _Option(help="numba, or torch for memup, bptt, tbptt.")] = None,
+    backend: Annotated[str | None, _Option(help="numba, or torch for memup, dni, bptt, tbptt.")] = None,
     targets: Annotated[int | None, _Option(help="Of memup: distant steps asked about at each point.")] = None,
     detector: Annotated[str | None, _Option(help="Of memup: entropy, surprise or random.")] = None,
     every: Annotated[int | None, _Option(help="Of memup: steps between prediction points.")] = None,
     predictor: Annotated[str | None, _Option(help="Of torch models: context or linear.")] = None,
     context: Annotated[int | None, _Option(help="Steps that a context predictor sees of its own.")] = None,
+    embed: Annotated[int | None, _Option(help="Of torch models: numbers that stand for an input.")] = None,
+    tied: Annotated[bool | None, _Option("--tied", help="Of torch models on text: the output's weights too.")] = None,
     device: Annotated[str | None, _Option(help="Of torch models: cpu, or cuda.")] = None,
+    scale: Annotated[float | None, _Option(help="Of dni: by which synthetic gradients are multiplied.")] = None,
+    condition: Annotated[str | None, _Option(help="Of dni: what it sees too: none, target or input.")] = None,
+    auxiliary: Annotated[float | None, _Option(help="Of dni: weight of its auxiliary loss.")] = None,
+    synthesiser_units: Annotated[int | None, _Option(help="Of dni: units of a hidden layer.")] = None,
+    synthesiser_layers: Annotated[int | None, _Option(help="Of dni: hidden layers; 0: linear.")] = None,
+    synthesiser_lr: Annotated[float | None, _Option(help="Of dni: the synthesiser's own rate.")] = None,
+    alternate: Annotated[bool | None, _Option("--alternate", help="Of dni: change the gradient at restarts.")] = None,
+    first: Annotated[str | None, _Option(help="Of dni: gradients of the first epoch: real or synthetic.")] = None,
+    switch: Annotated[str | None, _Option(metavar="A,B,...", help="Of dni: epochs that change it too.")] = None,
     compare: Annotated[str | None, _Option(metavar="A,B ...", help=COMPARE)] = None,
     streams: Annotated[int | None, _Option(help="Sequences side by side, the size of a batch.")] = None,
     threads: Annotated[int | None, _Option(help="Threads that share the streams.")] = None,
     update: Annotated[str | None, _Option(metavar="sequence|K", help="After sequences or every K steps.")] = None,
     optimizer: Annotated[str | None, _Option(help="adam or sgd.")] = None,
     lr: Annotated[float | None, _Option(help="Learning rate.")] = None,
-    schedule: Annotated[str | None, _Option(help="Of the learning rate: constant or cosine.")] = None,
+    schedule: Annotated[str | None, _Option(help="Of the learning rate: constant, cosine or restarts.")] = None,
     warmup: Annotated[int | None, _Option(help="Updates over which a cosine schedule rises first.")] = None,
+    restart_base: Annotated[int | None, _Option(help="Epochs up to the first warm restart.")] = None,
+    restart_growth: Annotated[str | None, _Option(help="Of periods: boundary (5, 5, 10, 20) or multiply.")] = None,
+    restart_multiple: Annotated[int | None, _Option(help="By which multiply grows each period.")] = None,
+    restart_each: Annotated[str | None, _Option(help="Does the rate change each epoch, or each batch?")] = None,
     weight_decay: Annotated[float | None, _Option(help="Of adam, apart from the gradient.")] = None,
     momentum: Annotated[float | None, _Option(help="Of sgd.")] = None,
     clip: Annotated[float | None, _Option(help="Bound on the gradient's norm.")] = None,
@@ -153,19 +189,8 @@ def train(
     seeds: Annotated[str | None, _Option(metavar="A,B,...", help="One run for each, and their median.")] = None,
 ) -> int:
     """Train a network, on a TASK or on your own arrays, into a run folder; what is not given, the task decides."""
-    given = {
-        "task": task, "data": data, "layout": layout, "length": length, "symbols": symbols, "alphabet": alphabet,
-        "cues": cues, "rule": rule, "sequences": sequences, "loss": loss, "cell": cell, "units": units,
-        "layers": layers, "density": density, "density_in": density_in, "half_width": half_width,
-        "threshold": threshold, "reset": reset, "tau": tau, "readout": readout, "dtype": dtype, "learner": learner,
-        "block": block, "memory_limit": memory_limit, "n": n, "window": window, "broadcast": broadcast,
-        "backend": backend, "targets": targets, "detector": detector, "every": every, "predictor": predictor,
-        "context": context, "device": device,
-        "compare": compare, "streams": streams, "threads": threads, "update": update, "optimizer": optimizer,
-        "lr": lr, "schedule": schedule, "warmup": warmup, "weight_decay": weight_decay, "momentum": momentum,
-        "clip": clip, "epochs": epochs, "seed": seed, "seeds": seeds,
-    }  # fmt: skip
-    return _guarded(_train, given, config, out, force, resume, json)
+    given = _chosen(locals(), "config", "out", "force", "resume", "json", "dry_run")
+    return _guarded("train", given, config, out, force, resume, json, dry_run)
 
 
 @app.command("eval")
@@ -179,6 +204,13 @@ def evaluate(
     alphabet: Alphabet = None,
     cues: Cues = None,
     rule: Rule = None,
+    repeats: Repeats = None,
+    bits: Bits = None,
+    curriculum: Curriculum = None,
+    text: Text = None,
+    level: Level = None,
+    vocabulary: Vocabulary = None,
+    limit: Limit = None,
     loss: Loss = None,
     split: Annotated[str | None, _Option(help="train, validation, test or, with --data, all.")] = None,
     predictions: Annotated[str | None, _Option(metavar="OUT.npz", help="Also write predictions and targets.")] = None,
@@ -186,11 +218,8 @@ def evaluate(
     json: Json = False,
 ) -> int:
     """Evaluate a run, on its test split or on other data."""
-    given = {
-        "data": data, "task": task, "layout": layout, "length": length, "symbols": symbols, "alphabet": alphabet,
-        "cues": cues, "rule": rule, "loss": loss,
-    }  # fmt: skip
-    return _guarded(_evaluate, run, given, split, predictions, force, json)
+    given = _chosen(locals(), "run", "split", "predictions", "force", "json")
+    return _guarded("evaluate", run, given, split, predictions, force, json)
 
 
 @app.command()
@@ -201,7 +230,7 @@ def predict(
     force: Force = False,
 ) -> int:
     """Write what a run says at the end of each sequence: classes, 0/1 or numbers, by its loss."""
-    return _guarded(_predict, run, data, out, force)
+    return _guarded("predict", run, data, out, force)
 
 
 @app.command()
@@ -230,7 +259,7 @@ def plan(
         "threads": threads, "dtype": dtype,
     }  # fmt: skip
     rates = {"activity": activity, "phi_rate": phi_rate, "input_activity": input_activity}
-    return _guarded(_plan, cell, {"density": density, "density_in": density_in}, rates, block, memory, given, json)
+    return _guarded("plan", cell, {"density": density, "density_in": density_in}, rates, block, memory, given, json)
 
 
 @app.command()
@@ -242,7 +271,7 @@ def bench(
     json: Json = False,
 ) -> int:
     """Time learning and inference here, beside other libraries and what this machine can do at best."""
-    return _guarded(_bench, sections or (), quick, repeats, out, json)
+    return _guarded("bench", sections or (), quick, repeats, out, json)
 
 
 @app.command("list")
@@ -251,98 +280,4 @@ def list_(
     json: Json = False,
 ) -> int:
     """List what there is to choose from."""
-    return _guarded(_list, kind, json)
-
-
-def _train(given, config, out, force, resume, json):
-    from evsim import runs, show
-
-    given = {name: value for name, value in given.items() if value is not None}
-    if "update" in given and given["update"] != "sequence":
-        given["update"] = _whole("update", given["update"], "give 'sequence' or a number of steps")
-    if "block" in given:
-        given["block"] = _block(given["block"])
-    if "seeds" in given:
-        given["seeds"] = [_whole("seeds", one, "give whole numbers, as in 0,1,2") for one in given["seeds"].split(",")]
-    if resume is None:
-        summary = runs.train(given, config, out, force)
-    elif force or (out is not None and Path(out).resolve() != Path(resume).resolve()):
-        raise ValueError("--resume goes on with the run where it stands: leave --out and --force out")
-    else:
-        summary = runs.resume(resume, given, config)
-    (show.show_seeds if "runs" in summary else show.show_summary)(summary, err=json)
-    _print_json(json, summary)
-
-
-def _evaluate(run, given, split, predictions, force, json):
-    from evsim import results, show
-
-    found = results.evaluate_run(run, given, split, predictions, force)
-    show.show_summary(found, err=json)
-    _print_json(json, {name: value for name, value in found.items() if name != "title"})
-
-
-def _predict(run, data, out, force):
-    from evsim.results import predict_run
-
-    print(f"{predict_run(run, data, out, force)} predictions are in {out}")
-
-
-def _plan(cell, options, rates, block, memory, given, json):
-    from evsim import show
-    from evsim.cost import Rates
-    from evsim.memory import parse_bytes
-    from evsim.plan import plan
-    from evsim.registry import lookup
-
-    make = lookup("cell", cell)
-    block = _block(block)
-    limit = None if memory is None else parse_bytes(memory)
-    rows = plan(
-        lambda n: make(n, **options), rates=Rates.checked(**rates), block=block, memory_limit=limit, **given
-    )  # fmt: skip
-    show.show_plan(rows, err=json)
-    _print_json(json, {"plan": rows})
-
-
-def _bench(sections, quick, repeats, out, json):
-    from evsim.bench.pin import pin_threads
-
-    pinned = pin_threads()  # before numpy is imported
-
-    from evsim.bench.run import run
-    from evsim.bench.table import show_bench
-
-    found = run(sections, quick, repeats, out, pinned)
-    show_bench(found, err=json)
-    _print_json(json, found)
-
-
-def _list(kind, json):
-    from evsim import show
-    from evsim.check import check_choice
-
-    kinds = show.KINDS if kind is None else (check_choice("kind", kind, show.KINDS),)
-    table_of = show.listing(kinds)
-    for one in kinds:
-        if not json:
-            show.show_list(one, table_of)
-    _print_json(json, table_of)
-
-
-def _block(text):
-    return text if text == "auto" else _whole("block", text, 'give a number of steps or "auto"')
-
-
-def _whole(name, text: Any, advice):
-    try:
-        return int(text)
-    except ValueError:
-        raise ValueError(f"{name}={text!r} is not usable: {advice}") from None
-
-
-def _print_json(wanted, value):
-    if wanted:
-        from evsim.runfolder import to_json
-
-        print(to_json(value), flush=True)
+    return _guarded("list_", kind, json)

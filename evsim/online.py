@@ -1,6 +1,6 @@
 """Numba: what a run does with evsim's own learners. `evsim.models.run.Torch` does the same with torch models."""
 
-from evsim.build import build_compared, build_trainer
+from evsim.build import build_compared, build_trainer, updates_per_epoch
 from evsim.opcount import dense_rtrl_macs
 from evsim.registry import lookup
 from evsim.trainer import Trainer
@@ -14,6 +14,11 @@ class Numba:
     shared = ("dense_rtrl_macs_per_step",)  # what all seeds have in common
     build = staticmethod(build_trainer)
     prepare = staticmethod(warm_up)
+
+    @staticmethod
+    def foresee(settings, task):
+        """(updates in an epoch, function from an epoch to the kind of its gradients or None)."""
+        return updates_per_epoch(settings, task), None
 
     @staticmethod
     def resume(checkpoint, settings, task):

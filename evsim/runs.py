@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 from evsim.arraytask import ArrayTask
-from evsim.build import RECORD, build_task, merge, read_settings, resolve
+from evsim.build import RECORD, build_optimizer, build_task, merge, read_settings, resolve
 from evsim.check import check_count
 from evsim.progress import TrainingProgress
 from evsim.registry import load_optional
@@ -30,6 +30,22 @@ def train(given, config=None, out=None, force=False):
         folder = free_folder(task.name)
     folder.clear()
     return _train_all(folder, settings, task, trainers)
+
+
+def foresee(given, config=None):
+    """What each epoch of such a run would do, one dict each: epoch, phase (where gradients alternate), learning_rate.
+
+    The rate is that of the epoch's first update.
+    """
+    settings, task = resolve(merge(given, None if config is None else read_settings(config)))
+    settings = _each(settings)[0]
+    per_epoch, phase_of = backend_of(settings).foresee(settings, task)
+    rate = build_optimizer(settings, settings["epochs"] * per_epoch).schedule
+    rows = []
+    for epoch in range(1, settings["epochs"] + 1):
+        phase = {} if phase_of is None else {"phase": phase_of(epoch)}
+        rows.append({"epoch": epoch, **phase, "learning_rate": rate((epoch - 1) * per_epoch)})
+    return rows
 
 
 def resume(path, given, config=None):

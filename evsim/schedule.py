@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from evsim.check import check_count, check_positive
+from evsim.restarts import Restarts
 
 
 @dataclass(frozen=True)
@@ -57,6 +58,35 @@ class Cosine:
 
 
 @dataclass(frozen=True)
+class WarmRestarts:
+    """Half a cosine from `lr` to `final`, which begins anew again and again (Loshchilov and Hutter, arXiv 1608.03983).
+
+    rate = final + (lr - final) * (1 + cos(pi * at / length)) / 2, with `at` the updates since the restart and `length`
+    those of the period. base, growth, multiple: the periods, as in `evsim.restarts.Restarts`, in updates. hold: the
+    rate changes after so many updates, such as those of an epoch.
+    """
+
+    lr: float
+    base: int
+    growth: str = "boundary"
+    multiple: int = 2
+    hold: int = 1
+    final: float = 0.0
+
+    def __post_init__(self):
+        Restarts(self.base, self.growth, self.multiple)
+        final = 0.0 if self.final == 0 else check_positive("final", self.final)
+        if final > self.lr:
+            raise ValueError(f"final={final} is above lr={self.lr}: give a final rate from 0 to lr")
+        _keep(self, lr=check_positive("lr", self.lr), hold=check_count("hold", self.hold), final=final)
+
+    def __call__(self, step: int) -> float:
+        at = step // self.hold * self.hold
+        _, begin, length = Restarts(self.base, self.growth, self.multiple).place(at)
+        return self.final + (self.lr - self.final) * (1 + math.cos(math.pi * (at - begin) / length)) / 2
+
+
+@dataclass(frozen=True)
 class StepDecay:
     """`lr` multiplied by `factor` after every `every` updates: rate = lr * factor ** (step // every)."""
 
@@ -87,7 +117,10 @@ class Exponential:
 
 
 Schedule = Callable[[int], float]
-_KINDS = {"constant": Constant, "cosine": Cosine, "step-decay": StepDecay, "exponential": Exponential}
+_KINDS = {
+    "constant": Constant, "cosine": Cosine, "restarts": WarmRestarts, "step-decay": StepDecay,
+    "exponential": Exponential,
+}  # fmt: skip
 
 
 def as_schedule(lr: float | Schedule) -> Schedule:
@@ -104,7 +137,7 @@ def to_config(schedule: Schedule) -> float | dict[str, Any]:
     for kind, made in _KINDS.items():
         if type(schedule) is made:
             return {"kind": kind, **vars(schedule)}
-    choice = "use Cosine, StepDecay, Exponential or a plain number"
+    choice = "use Cosine, WarmRestarts, StepDecay, Exponential or a plain number"
     raise ValueError(f"the schedule {schedule!r} cannot be saved: {choice}")
 
 

@@ -64,6 +64,18 @@ def _show_compared(console, summary):
     console.print(table)
 
 
+def show_foreseen(rows, err=False):
+    """What epochs would do, one row each; a phase is written where it begins."""
+    console, table, last = _console(err), Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False), None
+    for title in ("epoch", "learning rate", *(("phase",) if "phase" in rows[0] else ())):
+        table.add_column(title, justify="left" if title == "phase" else "right")
+    for row in rows:
+        phase = () if "phase" not in row else (row["phase"] if row["phase"] != last else "",)
+        table.add_row(str(row["epoch"]), f"{row['learning_rate']:.6g}", *phase)
+        last = row.get("phase")
+    console.print(table)
+
+
 def show_plan(rows, err=False):
     """What learners would take, one row each."""
     console, table = _console(err), Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)

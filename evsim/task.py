@@ -79,11 +79,13 @@ class Task:
     memory_columns, context_columns: in models that have both, the columns of x that the memory reads, and those that
     the predictor reads beside it; None: all.
     fresh: are the training sequences of each epoch new ones?
+    tokens: is x whole numbers (N, T), each of which stands for n_in inputs, all 0 but a single 1 at its place?
     """
 
     name: ClassVar[str] = ""
     options: ClassVar[dict[str, Choice | Count]] = {}
     fresh: ClassVar[bool] = False
+    tokens: ClassVar[bool] = False
     n_in: int
     n_out: int
     steps: int
@@ -113,6 +115,26 @@ class Task:
     def training(self, epoch: int) -> Data:
         """Return the training sequences of epoch 0, 1, ...: the same ones for the same epoch, whenever it is asked."""
         return self.split("train")
+
+    def side_by_side(self, streams: int) -> "Task":
+        """Return the same task, arranged to be read in so many streams; most need no arrangement."""
+        return self
+
+    def meaning(self, loss: float) -> dict[str, float]:
+        """Return what a mean loss says in other units, such as bits_per_character."""
+        return {}
+
+    def close_epoch(self, loss: float) -> dict[str, int]:
+        """Told the mean training loss of an epoch at its end, a curriculum may go on; returns what to note of it."""
+        return {}
+
+    def note(self, row: dict) -> dict:
+        """Return an epoch's row with the `meaning` of its losses and what `close_epoch` says."""
+        found = dict(row)
+        for name in ("loss", "validation_loss"):
+            if name in row:
+                found |= {name.removesuffix("loss") + key: value for key, value in self.meaning(row[name]).items()}
+        return found | self.close_epoch(row["loss"])
 
     def describe(self) -> str:
         """Return shapes, sizes, loss and chance level in one line."""

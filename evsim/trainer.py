@@ -145,6 +145,7 @@ class Trainer:
         order = self._rng.permutation(len(data))
         if sums["before"] is None:
             sums["before"] = learner.counts.tolist()
+            sums["rate"] = self.optimizer.learning_rate
         total = int(data.lengths.sum())
         while place["batch"] * self.streams < len(data):
             where = order[place["batch"] * self.streams : (place["batch"] + 1) * self.streams]
@@ -207,11 +208,13 @@ class Trainer:
 
     def _close_epoch(self, validation):
         row = {"epoch": self._place["epoch"] + 1, **self._running()}
-        row["learning_rate"] = self.optimizer.learning_rate
+        row["learning_rate"] = self._sums["rate"]
         row["steps"], row["seconds"] = self._sums["done"], round(self._sums["seconds"], 3)
         if validation is not None:
             found = evaluate(self.net, validation, self.learner.loss_kind)
             row["validation_loss"], row["validation_accuracy"] = found["loss"], found["accuracy"]
+        if self.task is not None:
+            row = self.task.note(row)
         self._place.update(epoch=row["epoch"], batch=0, step=0)
         self.learner.reset(streams=self.streams)  # the last batch may have been smaller
         self._comparison.reset(self.streams)
@@ -274,7 +277,7 @@ class Trainer:
 
 
 def _no_sums() -> dict[str, Any]:
-    return {"loss": 0.0, "told": 0, "right": 0, "judged": 0, "done": 0, "seconds": 0.0, "before": None}
+    return {"loss": 0.0, "told": 0, "right": 0, "judged": 0, "done": 0, "seconds": 0.0, "before": None, "rate": None}
 
 
 def _cut(array, t, h):

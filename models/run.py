@@ -7,10 +7,11 @@ import torch
 
 from evsim.evaluate import answer, inputs_alone
 
-from .build import build_trainer, model_of
+from .build import build_method, build_trainer, model_of
 from .checkpoint import load_trainer, load_weights, read
 from .evaluate import evaluate, outputs
 from .streams import of_task
+from .trainer import updates_per_epoch
 
 
 class Torch:
@@ -31,6 +32,12 @@ class Torch:
     @staticmethod
     def prepare(settings, task):
         """Nothing has to be compiled."""
+
+    @staticmethod
+    def foresee(settings, task):
+        """(updates in an epoch, function from an epoch to the kind of its gradients or None)."""
+        method = build_method(settings)
+        return updates_per_epoch(task, method, settings["streams"]), getattr(method, "phase", None)
 
     @staticmethod
     def resume(checkpoint, settings, task):

@@ -145,7 +145,7 @@ class RolloutTrainer:
                                    ("cpu_seconds", cpu_seconds, check_positive)):  # fmt: skip
             if value is not None:
                 check(name, value)
-        cpu, told, sums = time.process_time(), time.monotonic(), _Sums()
+        cpu, told, sums = time.process_time(), time.monotonic(), _Sums(self._rate())
         with Interrupt() as stop:
             self.at  # noqa: B018  (what the detector learns beforehand counts for the first epoch)
             if checkpoint is not None and not self.history:
@@ -167,7 +167,8 @@ class RolloutTrainer:
                         done, total = (n * self.streams * self.window for n in (k + 1, self.updates_per_epoch))
                         progress({"epoch": self.epoch + 1, "epochs": epochs or self.epoch + 1, "done": done,
                                   "total": total, **sums.row(self)})  # fmt: skip
-                row, sums = self._close_epoch(sums, validate), _Sums()
+                row = self._close_epoch(sums, validate)
+                sums = _Sums(self._rate())
                 if checkpoint is not None:
                     self.save(checkpoint)
                 if on_epoch is not None:
@@ -196,13 +197,16 @@ class RolloutTrainer:
 
         return load_trainer(path, self)
 
+    def _rate(self):
+        return self.optimizer.param_groups[0]["lr"]
+
     def _close_epoch(self, sums, validate):
         self.epoch += 1
-        row = {"epoch": self.epoch, **sums.row(self), "updates": self.updates,
-               "learning_rate": self.optimizer.param_groups[0]["lr"]}  # fmt: skip
+        row = {"epoch": self.epoch, **sums.row(self), "updates": self.updates, "learning_rate": sums.rate}
         if validate:
             found = self.evaluate(self.task.split("validation"))
             row["validation_loss"], row["validation_accuracy"] = found["loss"], found["accuracy"]
+        row = self.task.note(row)
         if self._by_epochs:
             self.scheduler.step(row.get("validation_loss", row["loss"]))
         self.history.append(row)
@@ -239,9 +243,10 @@ def check_fit(model, task):
 
 
 class _Sums:
-    """What an epoch's rollouts add up to."""
+    """What an epoch's rollouts add up to; rate: the learning rate of its first update."""
 
-    def __init__(self):
+    def __init__(self, rate):
+        self.rate = rate
         self.loss = self.losses = self.right = self.judged = self.rollouts = 0
         self.began, self.cpu = time.monotonic(), time.process_time()
 

@@ -1,0 +1,111 @@
+"""Commands: what each command of the line does once its options are read. Raises what `evsim.cli` turns into a line."""
+
+from pathlib import Path
+from typing import Any
+
+
+def train(given, config, out, force, resume, json, dry_run):
+    """Train, or go on with, a run; or tell what would be done."""
+    from evsim import runs, show
+
+    if "update" in given and given["update"] != "sequence":
+        given["update"] = _whole("update", given["update"], "give 'sequence' or a number of steps")
+    if "block" in given:
+        given["block"] = _block(given["block"])
+    for name in ("seeds", "switch"):
+        if name in given:
+            given[name] = [_whole(name, one, "give whole numbers, as in 0,1,2") for one in given[name].split(",")]
+    if dry_run:
+        if resume is not None:
+            raise ValueError("--dry-run tells what a new run would do: leave --resume out")
+        found = runs.foresee(given, config)
+        show.show_foreseen(found, err=json)
+        _print_json(json, {"epochs": found})
+        return
+    if resume is None:
+        summary = runs.train(given, config, out, force)
+    elif force or (out is not None and Path(out).resolve() != Path(resume).resolve()):
+        raise ValueError("--resume goes on with the run where it stands: leave --out and --force out")
+    else:
+        summary = runs.resume(resume, given, config)
+    (show.show_seeds if "runs" in summary else show.show_summary)(summary, err=json)
+    _print_json(json, summary)
+
+
+def evaluate(run, given, split, predictions, force, json):
+    """Evaluate a run."""
+    from evsim import results, show
+
+    found = results.evaluate_run(run, given, split, predictions, force)
+    show.show_summary(found, err=json)
+    _print_json(json, {name: value for name, value in found.items() if name != "title"})
+
+
+def predict(run, data, out, force):
+    """Write what a run says."""
+    from evsim.results import predict_run
+
+    print(f"{predict_run(run, data, out, force)} predictions are in {out}")
+
+
+def plan(cell, options, rates, block, memory, given, json):
+    """Tell what learners would take."""
+    from evsim import show
+    from evsim.cost import Rates
+    from evsim.memory import parse_bytes
+    from evsim.plan import plan
+    from evsim.registry import lookup
+
+    make = lookup("cell", cell)
+    block = _block(block)
+    limit = None if memory is None else parse_bytes(memory)
+    rows = plan(
+        lambda n: make(n, **options), rates=Rates.checked(**rates), block=block, memory_limit=limit, **given
+    )  # fmt: skip
+    show.show_plan(rows, err=json)
+    _print_json(json, {"plan": rows})
+
+
+def bench(sections, quick, repeats, out, json):
+    """Time learning and inference."""
+    from evsim.bench.pin import pin_threads
+
+    pinned = pin_threads()  # before numpy is imported
+
+    from evsim.bench.run import run
+    from evsim.bench.table import show_bench
+
+    found = run(sections, quick, repeats, out, pinned)
+    show_bench(found, err=json)
+    _print_json(json, found)
+
+
+def list_(kind, json):
+    """List what there is to choose from."""
+    from evsim import show
+    from evsim.check import check_choice
+
+    kinds = show.KINDS if kind is None else (check_choice("kind", kind, show.KINDS),)
+    table_of = show.listing(kinds)
+    for one in kinds:
+        if not json:
+            show.show_list(one, table_of)
+    _print_json(json, table_of)
+
+
+def _block(text):
+    return text if text == "auto" else _whole("block", text, 'give a number of steps or "auto"')
+
+
+def _whole(name, text: Any, advice):
+    try:
+        return int(text)
+    except ValueError:
+        raise ValueError(f"{name}={text!r} is not usable: {advice}") from None
+
+
+def _print_json(wanted, value):
+    if wanted:
+        from evsim.runfolder import to_json
+
+        print(to_json(value), flush=True)
