@@ -5,11 +5,16 @@ from typing import Any
 from evsim.check import check_choice
 
 TORCH_CELLS = ("lstm", "gru", "norse-lif", "norse-lsnn")  # that evsim's own learners do not have
-TORCH_LEARNERS = ("memup", "tbptt", "bptt")
-_OF_TORCH = ("targets", "detector", "every", "predictor", "context", "device")
+TORCH_LEARNERS = ("memup", "dni", "tbptt", "bptt")
+_TORCH_ALONE = ("memup", "dni")
+_OF_TORCH = ("predictor", "context", "embed", "tied", "reduction", "device")
 _OF_NUMBA = ("block", "memory_limit", "n", "broadcast", "compare", "threads", "update", "readout")
 _OF_EVENTS = ("density", "density_in", "half_width", "threshold", "reset", "tau")  # options of evsim's cells
 _OF_MEMUP = ("targets", "detector", "every")
+_OF_DNI = (
+    "scale", "condition", "auxiliary", "synthesiser_units", "synthesiser_layers", "synthesiser_lr", "alternate",
+    "first", "switch",
+)  # fmt: skip
 _DEFAULTS: dict[str, Any] = {
     "cell": "lstm", "predictor": "context", "optimizer": "adam", "lr": 3e-3,
     "schedule": "cosine", "clip": 1.0, "streams": 64, "epochs": 25, "device": "cpu",
@@ -19,11 +24,11 @@ _DEFAULTS: dict[str, Any] = {
 def choose_backend(chosen: dict[str, Any]) -> str:
     """ "torch" or "numba": as asked for, or as learner and cell need it; ValueError where they do not go together."""
     learner, cell, asked = (chosen.get(name) for name in ("learner", "cell", "backend"))
-    needs = learner == "memup" or cell in TORCH_CELLS
+    needs = learner in _TORCH_ALONE or cell in TORCH_CELLS
     if asked is not None:
         check_choice("backend", asked, ("numba", "torch"))
     if asked == "numba" and needs:
-        what = "learner 'memup'" if learner == "memup" else f"cell {cell!r}"
+        what = f"learner {learner!r}" if learner in _TORCH_ALONE else f"cell {cell!r}"
         raise ValueError(f"{what} runs under torch alone: leave --backend numba out")
     if not needs and asked != "torch":
         return "numba"
@@ -43,6 +48,10 @@ def torch_defaults(chosen: dict[str, Any], task) -> dict[str, Any]:
     if chosen["learner"] == "memup":
         window = chosen.get("window", found["window"])
         found |= {"targets": 5, "detector": "entropy", "every": max(1, min(2, window))}
+    if chosen["learner"] == "dni":
+        alternate = chosen.get("alternate", False)
+        found |= {"scale": 0.1, "condition": "none", "auxiliary": 0.0, "synthesiser_layers": 1, "synthesiser_lr": 1e-3,
+                  "alternate": alternate, "first": "real" if alternate else "synthetic"}  # fmt: skip
     return {**found, **task.torch_defaults}
 
 
@@ -50,10 +59,14 @@ def refuse_others(settings: dict[str, Any], chosen: dict[str, Any]) -> None:
     """Drop from `settings` what the chosen backend has no use for; ValueError where it was asked for."""
     torch = settings["backend"] == "torch"
     drop = dict.fromkeys(_OF_NUMBA if torch else _OF_TORCH, f"the backend {'numba' if torch else 'torch'}")
-    if torch and settings["learner"] != "memup":
+    if settings["learner"] != "memup":
         drop |= dict.fromkeys(_OF_MEMUP, "the learner memup")
+    if settings["learner"] != "dni":
+        drop |= dict.fromkeys(_OF_DNI, "the learner dni")
+    elif torch:
+        drop["reduction"] = "the learners tbptt, bptt and memup"
     if torch and settings["learner"] == "bptt":
-        drop |= {"window": "the learners tbptt and memup"}
+        drop |= {"window": "the learners tbptt, dni and memup"}
     if settings["cell"] in TORCH_CELLS:
         drop |= dict.fromkeys(_OF_EVENTS, "cells of evsim")
     if torch and settings["predictor"] != "context":

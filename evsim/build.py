@@ -15,6 +15,7 @@ from evsim.check import check_choice, check_count, named
 from evsim.network import Network
 from evsim.readout import READOUTS
 from evsim.registry import lookup
+from evsim.restarts import Restarts
 from evsim.runfolder import MARK, read_toml
 from evsim.task import Task
 from evsim.trainer import Trainer
@@ -28,7 +29,7 @@ KINDS: dict[str, tuple[type, ...]] = {
     "threshold": _REAL, "reset": _WORD, "tau": _REAL, "readout": _WORD, "dtype": _WORD,
     "learner": _WORD, "backend": _WORD, "block": (str, int), "memory_limit": (str, int), "n": _WHOLE,
     "window": _WHOLE, "targets": _WHOLE, "detector": _WORD, "every": _WHOLE, "predictor": _WORD, "context": _WHOLE,
-    "embed": _WHOLE, "tied": _FLAG, "device": _WORD,
+    "embed": _WHOLE, "tied": _FLAG, "reduction": _WORD, "device": _WORD,
     "scale": _REAL, "condition": _WORD, "auxiliary": _REAL, "synthesiser_units": _WHOLE, "synthesiser_layers": _WHOLE,
     "synthesiser_lr": _REAL, "alternate": _FLAG, "first": _WORD, "switch": (list,),
     "broadcast": _WORD, "compare": _WORD, "streams": _WHOLE, "threads": _WHOLE, "update": (str, int),
@@ -103,6 +104,10 @@ def resolve(chosen: dict[str, Any]) -> tuple[dict[str, Any], Task]:
     settings = {**BASE, **task.defaults, **(torch_defaults(chosen, task) if backend == "torch" else {}), **chosen}
     settings["backend"] = backend
     partners = ("weight_decay", "optimizer", "adam"), ("warmup", "schedule", "cosine"), ("block", "learner", "rtrl")
+    if settings["schedule"] != "restarts":
+        for name in ("restart_base", "restart_growth", "restart_multiple", "restart_each"):
+            if name in chosen:
+                raise ValueError(f"{name} belongs to --schedule restarts: leave it out, or choose that schedule")
     for name, needs, value in (*partners, ("half_width", "cell", task.defaults.get("cell"))):
         if settings[needs] != value and name not in chosen:
             settings.pop(name, None)  # a default of the task's that goes with another default
@@ -238,7 +243,7 @@ def build_optimizer(settings: dict[str, Any], updates: int):
     elif settings.get("warmup"):
         raise ValueError("warmup belongs to a cosine schedule: give --schedule cosine or leave it out")
     if shape == "restarts":
-        rate = _restarts(settings, max(1, updates // settings["epochs"]))
+        rate = _restarting(settings, max(1, updates // settings["epochs"]))
     if kind == "adam" and settings.get("momentum"):
         raise ValueError("momentum belongs to sgd, adam has its own: leave it out or give --optimizer sgd")
     if kind == "adam":
@@ -248,15 +253,20 @@ def build_optimizer(settings: dict[str, Any], updates: int):
     return optim.SGD(rate, settings.get("momentum", 0.0))
 
 
-def _restarts(settings, per_epoch):
-    """Warm restarts of the learning rate, whose base is in epochs of so many updates."""
-    if "restart_base" not in settings:
+def build_restarts(settings: dict[str, Any]) -> Restarts:
+    """The warm restarts of `settings`, in epochs."""
+    if settings.get("restart_base") is None:
         raise ValueError("a schedule of restarts needs the epochs up to the first: give --restart-base")
-    base = check_count("restart_base", settings["restart_base"])
+    options = {name: settings[f"restart_{name}"] for name in ("growth", "multiple") if f"restart_{name}" in settings}
+    return Restarts(settings["restart_base"], **options)
+
+
+def _restarting(settings, per_epoch):
+    """The schedule of these restarts, for epochs of so many updates."""
+    own = build_restarts(settings)
     each = check_choice("restart_each", settings.get("restart_each", "epoch"), ("epoch", "batch"))
-    growth, multiple = settings.get("restart_growth", "boundary"), settings.get("restart_multiple", 2)
     hold = per_epoch if each == "epoch" else 1
-    return schedule.WarmRestarts(settings["lr"], base * per_epoch, growth, multiple, hold)
+    return schedule.WarmRestarts(settings["lr"], own.base * per_epoch, own.growth, own.multiple, hold)
 
 
 def updates_per_epoch(settings: dict[str, Any], task: Task) -> int:

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from .convert import from_norse, from_snntorch
     from .core import Core, GatedCore, NorseCore
     from .detector import EntropyDetector, SurpriseDetector
+    from .dni import DNI
     from .evaluate import evaluate
     from .exchange import from_evsim, to_evsim
     from .fast import FastEGRU
@@ -21,12 +22,14 @@ if TYPE_CHECKING:
     from .model import Model
     from .network import EventCore, TorchNetwork, autograd_gradients
     from .predictor import ContextPredictor, LinearPredictor
+    from .synthesiser import Synthesiser
     from .trainer import RolloutTrainer
     from .words import TorchWords
 
 _MODULE_OF = {
     "ContextPredictor": "predictor",
     "Core": "core",
+    "DNI": "dni",
     "EntropyDetector": "detector",
     "EventCore": "network",
     "FastEGRU": "fast",
@@ -38,6 +41,7 @@ _MODULE_OF = {
     "OnlineModule": "bridge",
     "RolloutTrainer": "trainer",
     "SurpriseDetector": "detector",
+    "Synthesiser": "synthesiser",
     "TorchNetwork": "network",
     "TorchWords": "words",
     "autograd_gradients": "network",
@@ -56,6 +60,7 @@ _MODULE_OF = {
 __all__ = [
     "ContextPredictor",
     "Core",
+    "DNI",
     "EntropyDetector",
     "EventCore",
     "FastEGRU",
@@ -67,6 +72,7 @@ __all__ = [
     "OnlineModule",
     "RolloutTrainer",
     "SurpriseDetector",
+    "Synthesiser",
     "TorchNetwork",
     "TorchWords",
     "autograd_gradients",

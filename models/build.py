@@ -3,14 +3,16 @@
 import torch
 
 from evsim.backends import TORCH_CELLS
-from evsim.build import CELL_OPTIONS, build_layers, build_optimizer
+from evsim.build import CELL_OPTIONS, build_layers, build_optimizer, build_restarts
 from evsim.check import check_choice, check_count, check_dtype
 from evsim.network import Network
 from evsim.optim import SGD
 from evsim.readout import Readout
 from evsim.registry import names
+from evsim.restarts import Phases
 
 from .core import GatedCore, NorseCore
+from .dni import DNI
 from .method import MemUP, full, truncated
 from .model import Model
 from .network import EventCore
@@ -66,11 +68,26 @@ def build_model(task, cell="lstm", units=64, layers=1, predictor="context", cont
 
 
 def build_method(settings):
-    """The method of `settings`: MemUP, truncated(window) or full()."""
+    """The method of `settings`: MemUP, DNI, truncated(window) or full()."""
+    reduction = {name: settings[name] for name in ("reduction",) if name in settings}
+    if settings["learner"] == "dni":
+        return _dni(settings)
     if settings["learner"] != "memup":
-        return full() if settings["learner"] == "bptt" else truncated(settings["window"])
+        return full(**reduction) if settings["learner"] == "bptt" else truncated(settings["window"], **reduction)
     given = {name: settings[name] for name in ("window", "targets", "detector", "every") if name in settings}
-    return MemUP(**given)
+    return MemUP(**given, **reduction)
+
+
+def _dni(settings):
+    given = {name: settings[name] for name in ("window", "scale", "condition", "auxiliary") if name in settings}
+    own = {name: settings[f"synthesiser_{name}"] for name in ("units", "layers", "lr")
+           if f"synthesiser_{name}" in settings}  # fmt: skip
+    restarts = None
+    if settings["alternate"]:
+        if settings["schedule"] != "restarts":
+            raise ValueError("alternate changes the gradient at warm restarts, and there are none: give --restart-base")
+        restarts = build_restarts(settings)
+    return DNI(**given, **own, phases=Phases(settings["first"], restarts, tuple(settings.get("switch", ()))))
 
 
 def model_of(settings, task):
@@ -90,7 +107,7 @@ def build_trainer(settings, task):
     optimizer, scheduler = as_torch(build_optimizer(settings, updates), model)
     trainer = RolloutTrainer(
         model, method, task, optimizer, scheduler, settings["streams"], settings.get("clip"), settings["seed"],
-        settings["device"],
+        settings["device"], "same" if task.tokens else "random",
     )  # fmt: skip
     trainer.settings = settings
     return trainer

@@ -51,10 +51,11 @@ class Torch:
         parameters = sum(p.numel() for p in trainer.model.parameters() if p.requires_grad)
         method = trainer.method
         what = {
-            "memup": f"MemUP over {method.window} steps, {method.targets} targets by {method.detector}",
-            "tbptt": f"TBPTT over {method.window} steps",
-            "bptt": "BPTT",
-        }[method.kind]  # fmt: skip
+            "memup": lambda: f"MemUP over {method.window} steps, {method.targets} targets by {method.detector}",
+            "dni": lambda: f"DNI over {method.window} steps, synthetic gradients times {method.scale:g}",
+            "tbptt": lambda: f"TBPTT over {method.window} steps",
+            "bptt": lambda: "BPTT",
+        }[method.kind]()  # fmt: skip
         kind, layers = settings["cell"], settings["layers"]
         units = f"{settings['units']} {kind}" + (f" in each of {layers} layers" if layers > 1 else "")
         return f"{units}, {parameters:,} parameters, {what}, torch on {settings['device']}"
