@@ -47,7 +47,7 @@ class SyntheticGradients:
         if phase == "synthetic" and bool(going.any()):
             guess = self._guess(streams, state) * going[:, None]
             sent = guess[torch.randperm(count, generator=self.generator)] if self.method.shuffled else guess
-            sent = like_state(sent * (self.method.scale * going[:, None] / count), state)
+            sent = like_state(sent * going[:, None] * (self.method.scale / count), state)
             for part, gradient in zip(state, sent, strict=True):
                 if part.requires_grad:
                     roots.append(part)
