@@ -7,13 +7,13 @@ from evsim.check import check_choice
 TORCH_CELLS = ("lstm", "gru", "norse-lif", "norse-lsnn")  # that evsim's own learners do not have
 TORCH_LEARNERS = ("memup", "dni", "tbptt", "bptt")
 _TORCH_ALONE = ("memup", "dni")
-_OF_TORCH = ("predictor", "context", "embed", "tied", "reduction", "device")
-_OF_NUMBA = ("block", "memory_limit", "n", "broadcast", "compare", "threads", "update", "readout")
-_OF_EVENTS = ("density", "density_in", "half_width", "threshold", "reset", "tau")  # options of evsim's cells
-_OF_MEMUP = ("targets", "detector", "every")
-_OF_DNI = (
-    "scale", "condition", "auxiliary", "synthesiser_units", "synthesiser_layers", "synthesiser_lr", "alternate",
-    "first", "switch",
+_OF_TORCH: tuple[str, ...] = ("predictor", "context", "embed", "tied", "reduction", "device")
+_OF_NUMBA: tuple[str, ...] = ("block", "memory_limit", "n", "broadcast", "compare", "threads", "update", "readout")
+_OF_EVENTS: tuple[str, ...] = ("density", "density_in", "half_width", "threshold", "reset", "tau")  # options of evsim's cells
+_OF_MEMUP: tuple[str, ...] = ("targets", "detector", "every")
+_OF_DNI: tuple[str, ...] = (
+    "scale", "condition", "auxiliary", "synthesiser_units", "synthesiser_layers", "synthesiser_lr", "shuffled",
+    "alternate", "first", "switch",
 )  # fmt: skip
 _DEFAULTS: dict[str, Any] = {
     "cell": "lstm", "predictor": "context", "optimizer": "adam", "lr": 3e-3,
@@ -55,23 +55,29 @@ def torch_defaults(chosen: dict[str, Any], task) -> dict[str, Any]:
     return {**found, **task.torch_defaults}
 
 
-def refuse_others(settings: dict[str, Any], chosen: dict[str, Any]) -> None:
-    """Drop from `settings` what the chosen backend has no use for; ValueError where it was asked for."""
+def foreign(settings: dict[str, Any]) -> dict[str, str]:
+    """Names of settings that backend, learner, cell or predictor of `settings` have no use for -> whose they are."""
     torch = settings["backend"] == "torch"
-    drop = dict.fromkeys(_OF_NUMBA if torch else _OF_TORCH, f"the backend {'numba' if torch else 'torch'}")
+    owner = "numba" if torch else "torch"
+    found: dict[str, str] = dict.fromkeys(_OF_NUMBA if torch else _OF_TORCH, f"the backend {owner}")
     if settings["learner"] != "memup":
-        drop |= dict.fromkeys(_OF_MEMUP, "the learner memup")
+        found |= dict.fromkeys(_OF_MEMUP, "the learner memup")
     if settings["learner"] != "dni":
-        drop |= dict.fromkeys(_OF_DNI, "the learner dni")
+        found |= dict.fromkeys(_OF_DNI, "the learner dni")
     elif torch:
-        drop["reduction"] = "the learners tbptt, bptt and memup"
+        found["reduction"] = "the learners tbptt, bptt and memup"
     if torch and settings["learner"] == "bptt":
-        drop |= {"window": "the learners tbptt, dni and memup"}
+        found |= {"window": "the learners tbptt, dni and memup"}
     if settings["cell"] in TORCH_CELLS:
-        drop |= dict.fromkeys(_OF_EVENTS, "cells of evsim")
+        found |= dict.fromkeys(_OF_EVENTS, "cells of evsim")
     if torch and settings["predictor"] != "context":
-        drop |= {"context": "the predictor context"}
-    for name, owner in drop.items():
+        found |= {"context": "the predictor context"}
+    return found
+
+
+def refuse_others(settings: dict[str, Any], chosen: dict[str, Any]) -> None:
+    """Drop from `settings` what is `foreign` to them; ValueError where it was asked for."""
+    for name, owner in foreign(settings).items():
         if name in chosen:
             raise ValueError(f"{name}={chosen[name]!r} belongs to {owner}: leave it out")
         settings.pop(name, None)

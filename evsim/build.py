@@ -31,9 +31,9 @@ KINDS: dict[str, tuple[type, ...]] = {
     "window": _WHOLE, "targets": _WHOLE, "detector": _WORD, "every": _WHOLE, "predictor": _WORD, "context": _WHOLE,
     "embed": _WHOLE, "tied": _FLAG, "reduction": _WORD, "device": _WORD,
     "scale": _REAL, "condition": _WORD, "auxiliary": _REAL, "synthesiser_units": _WHOLE, "synthesiser_layers": _WHOLE,
-    "synthesiser_lr": _REAL, "alternate": _FLAG, "first": _WORD, "switch": (list,),
+    "synthesiser_lr": _REAL, "shuffled": _FLAG, "alternate": _FLAG, "first": _WORD, "switch": (list,),
     "broadcast": _WORD, "compare": _WORD, "streams": _WHOLE, "threads": _WHOLE, "update": (str, int),
-    "optimizer": _WORD, "lr": _REAL, "schedule": _WORD, "warmup": _WHOLE, "restart_base": _WHOLE,
+    "optimizer": _WORD, "lr": _REAL, "schedule": _WORD, "warmup": _WHOLE, "restart_base": _REAL,
     "restart_growth": _WORD, "restart_multiple": _WHOLE, "restart_each": _WORD,
     "weight_decay": _REAL, "momentum": _REAL, "clip": _REAL,
     "epochs": _WHOLE, "sequences": _WHOLE, "seed": _WHOLE, "seeds": (list,),
@@ -198,9 +198,7 @@ def build_compared(settings: dict[str, Any], net: Network, loss: str) -> dict[st
         with named(f"compare, {title!r}"):
             if title in found:
                 raise ValueError("it is there twice: leave one of them out")
-            options = dict(_option(word) for word in words)
-            if len(options) < len(words):
-                raise ValueError("an option is there twice: leave one of them out")
+            options = parse_options(words)
             for option in options.keys() & set(_FIXED):
                 raise ValueError(f"{option} cannot be chosen for it alone: leave it out")
             found[title] = _learner(name, options, settings, net, loss)
@@ -218,6 +216,14 @@ def _learner(name, options, settings, net, loss):
         if option not in known:
             raise ValueError(f"learner {name!r} has no option {option!r}: leave it out or choose another learner")
     return made(net, loss=loss, **{option: value for option, value in common.items() if option in known} | options)
+
+
+def parse_options(words: list[str]) -> dict[str, Any]:
+    """Options by name from such words as window=8."""
+    options = dict(_option(word) for word in words)
+    if len(options) < len(words):
+        raise ValueError("an option is there twice: leave one of them out")
+    return options
 
 
 def _option(word: str) -> tuple[str, int | float | str]:
@@ -266,7 +272,7 @@ def _restarting(settings, per_epoch):
     own = build_restarts(settings)
     each = check_choice("restart_each", settings.get("restart_each", "epoch"), ("epoch", "batch"))
     hold = per_epoch if each == "epoch" else 1
-    return schedule.WarmRestarts(settings["lr"], own.base * per_epoch, own.growth, own.multiple, hold)
+    return schedule.WarmRestarts(settings["lr"], max(1, round(own.base * per_epoch)), own.growth, own.multiple, hold)
 
 
 def updates_per_epoch(settings: dict[str, Any], task: Task) -> int:
@@ -277,8 +283,8 @@ def updates_per_epoch(settings: dict[str, Any], task: Task) -> int:
     return batches if once or settings["update"] == "sequence" else batches * math.ceil(task.steps / settings["update"])
 
 
-def build_trainer(settings: dict[str, Any], task: Task) -> Trainer:
-    """Everything, ready to fit; settings with a single seed."""
+def build_trainer(settings: dict[str, Any], task: Task, together: bool = True) -> Trainer:
+    """Everything, ready to fit; settings with a single seed. together: as it always is here; torch has a choice."""
     net = build_network(settings, task)
     learner, compared = build_learner(settings, net, task.loss), build_compared(settings, net, task.loss)
     optimizer = build_optimizer(settings, settings["epochs"] * updates_per_epoch(settings, task))

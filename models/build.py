@@ -79,7 +79,8 @@ def build_method(settings):
 
 
 def _dni(settings):
-    given = {name: settings[name] for name in ("window", "scale", "condition", "auxiliary") if name in settings}
+    given = {name: settings[name] for name in ("window", "scale", "condition", "auxiliary", "shuffled")
+             if name in settings}  # fmt: skip
     own = {name: settings[f"synthesiser_{name}"] for name in ("units", "layers", "lr")
            if f"synthesiser_{name}" in settings}  # fmt: skip
     restarts = None
@@ -99,15 +100,18 @@ def model_of(settings, task):
     )  # fmt: skip
 
 
-def build_trainer(settings, task):
-    """A RolloutTrainer ready to fit, from settings as `evsim.build.resolve` gives them, of a single seed."""
+def build_trainer(settings, task, together=False):
+    """A RolloutTrainer ready to fit, from settings as `evsim.build.resolve` gives them, of a single seed.
+
+    together: streams begin at a first step together, in the order of `evsim.Trainer`, as they always do on a text.
+    """
     method, model = build_method(settings), model_of(settings, task)
     model.to(check_device(settings["device"]))
     updates = settings["epochs"] * updates_per_epoch(task, method, settings["streams"])
     optimizer, scheduler = as_torch(build_optimizer(settings, updates), model)
     trainer = RolloutTrainer(
         model, method, task, optimizer, scheduler, settings["streams"], settings.get("clip"), settings["seed"],
-        settings["device"], "same" if task.tokens else "random",
+        settings["device"], "same" if together or task.tokens else "random",
     )  # fmt: skip
     trainer.settings = settings
     return trainer

@@ -24,10 +24,10 @@ class Torch:
     shared = ()
 
     @staticmethod
-    def build(settings, task):
+    def build(settings, task, together=False):
         """A trainer that is ready to fit; torch keeps to one thread."""
         torch.set_num_threads(1)
-        return build_trainer(settings, task)
+        return build_trainer(settings, task, together)
 
     @staticmethod
     def prepare(settings, task):
@@ -59,6 +59,11 @@ class Torch:
         kind, layers = settings["cell"], settings["layers"]
         units = f"{settings['units']} {kind}" + (f" in each of {layers} layers" if layers > 1 else "")
         return f"{units}, {parameters:,} parameters, {what}, torch on {settings['device']}"
+
+    @staticmethod
+    def stored(trainer):
+        """Bytes that autograd keeps for backward, at most."""
+        return trainer.graph["bytes"]
 
     @staticmethod
     def figures(trainer):

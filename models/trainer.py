@@ -31,7 +31,8 @@ class RolloutTrainer:
     optimizer: any torch optimiser over the model's parameters, or None for Adam(3e-3). scheduler: a torch learning-rate
     scheduler, stepped after every update (ReduceLROnPlateau: after every epoch, by the validation loss where there is
     one), or a function from the optimiser to one. clip: bound on the gradient's norm, or None. seed: of the streams'
-    places and of the order of sequences. phase: "random", or "same": all streams begin at a first step together.
+    places and of the order of sequences. phase: "random", or "same": all streams begin at a first step together, and
+    take sequences in the order in which an `evsim.Trainer` of that seed does.
 
     ValueError for a window that is longer than the task's sequences, and a model that does not fit the task.
     """
@@ -61,7 +62,7 @@ class RolloutTrainer:
         self.clip = None if clip is None else check_positive("clip", clip)
         self.window = task.steps if method.window is None else method.window
         self.dtype = np.float64 if next(model.parameters()).dtype == torch.float64 else np.float32
-        source = Source(task, self.dtype, seed)
+        source = Source(task, self.dtype, seed, phase == "same")
         self._later = Source(task, self.dtype, seed + _DETECTOR_SEED)
         method.check_steps(source.longest())
         self.detector = None
