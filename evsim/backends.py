@@ -9,7 +9,7 @@ TORCH_LEARNERS = ("memup", "dni", "tbptt", "bptt")
 _TORCH_ALONE = ("memup", "dni")
 _OF_TORCH: tuple[str, ...] = ("predictor", "context", "embed", "tied", "reduction", "device")
 _OF_NUMBA: tuple[str, ...] = ("block", "memory_limit", "n", "broadcast", "compare", "threads", "update", "readout")
-_OF_EVENTS: tuple[str, ...] = ("density", "density_in", "half_width", "threshold", "reset", "tau")  # options of evsim's cells
+_OF_EVENTS: tuple[str, ...] = ("density", "density_in", "half_width", "threshold", "reset", "tau")
 _OF_MEMUP: tuple[str, ...] = ("targets", "detector", "every")
 _OF_DNI: tuple[str, ...] = (
     "scale", "condition", "auxiliary", "synthesiser_units", "synthesiser_layers", "synthesiser_lr", "shuffled",

@@ -46,7 +46,7 @@ def compare(given: dict[str, Any], learners: str = LEARNERS, config=None, path=N
         jobs.append((title, settings))
     for name in sorted(unused):
         raise ValueError(f"{name}={chosen[name]!r} is of no use to any of {learners}: leave it out")
-    rows = run_each(_train, jobs, path=path, tell=lambda row: tell(_line(row)))
+    rows = run_each(train_one, jobs, path=path, tell=lambda row: tell(_line(row)))
     return {"task": jobs[0][1].get("task", "data"), "rows": rows}
 
 
@@ -91,24 +91,32 @@ def _replaced(name, chosen):
     return (name == "epochs" and "sequences" in chosen) or (name == "half_width" and "cell" in chosen)
 
 
-def _train(title, settings):
-    """Train one of them, in a process of its own."""
+def train_one(title: str, settings: dict[str, Any], enough: float | None = None) -> dict[str, Any]:
+    """Train as settings of a single seed say, on batches of sequences in the order of `evsim.Trainer`; what came of it.
+
+    enough: stop after an epoch whose validation loss is no more than that. The row is as `compare` has it, with
+    "history", a dict for each epoch. Meant for a process that does nothing else.
+    """
     settings, task = resolve(settings)
     backend = backend_of(settings)
     trainer = backend.build(settings, task, together=True)
     backend.prepare(settings, task)
-    row = {"learner": title, "backend": settings["backend"], "cell": settings["cell"]}
+    row = {"learner": title, "backend": settings["backend"], "cell": settings["cell"], "seed": settings["seed"]}
     cpu = time.process_time()
     try:
-        trainer.fit(epochs=settings["epochs"])
+        for epoch in range(1, settings["epochs"] + 1):
+            last = trainer.fit(epochs=epoch)[-1]
+            if enough is not None and last["validation_loss"] <= enough:
+                break
     except FloatingPointError as error:
-        return {**row, "failed": str(error)}
+        return {**row, "failed": str(error), "history": list(trainer.history)}
     cpu = time.process_time() - cpu
     found = backend.figures(trainer)
     kept = ("test_accuracy", "test_loss", "bits_per_character", "perplexity", "steps", "updates")
     return {
         **row, **{name: found[name] for name in kept if name in found}, "cpu_seconds": cpu,
         "stored_bytes": backend.stored(trainer), "peak_bytes": peak_bytes(), "settings": settings,
+        "history": list(trainer.history),
     }  # fmt: skip
 
 
