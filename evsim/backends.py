@@ -4,9 +4,10 @@ from typing import Any
 
 from evsim.check import check_choice
 
-TORCH_CELLS = ("lstm", "gru", "norse-lif", "norse-lsnn")  # that evsim's own learners do not have
+GATED_CELLS = ("lstm", "gru", "qrnn")  # whose inputs an embedding brings in, and that know dropout
+TORCH_CELLS = (*GATED_CELLS, "norse-lif", "norse-lsnn")  # that evsim's own learners do not have
 TORCH_LEARNERS = ("memup", "tbptt", "bptt")
-_OF_TORCH = ("targets", "detector", "every", "predictor", "context", "device")
+_OF_TORCH = ("targets", "detector", "every", "predictor", "context", "embed", "tied", "dropout", "device")
 _OF_NUMBA = ("block", "memory_limit", "n", "broadcast", "compare", "threads", "update", "readout")
 _OF_EVENTS = ("density", "density_in", "half_width", "threshold", "reset", "tau")  # options of evsim's cells
 _OF_MEMUP = ("targets", "detector", "every")
@@ -54,6 +55,10 @@ def refuse_others(settings: dict[str, Any], chosen: dict[str, Any]) -> None:
         drop |= dict.fromkeys(_OF_MEMUP, "the learner memup")
     if torch and settings["learner"] == "bptt":
         drop |= {"window": "the learners tbptt and memup"}
+    if torch and settings["cell"] not in GATED_CELLS:
+        drop |= {"dropout": "the cells lstm, gru and qrnn"}
+        if "embed" not in chosen:  # a default of the task's that is for those
+            settings.pop("embed", None)
     if settings["cell"] in TORCH_CELLS:
         drop |= dict.fromkeys(_OF_EVENTS, "cells of evsim")
     if torch and settings["predictor"] != "context":

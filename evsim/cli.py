@@ -158,6 +158,7 @@ def train(
     context: Annotated[int | None, _Option(help="Steps that a context predictor sees of its own.")] = None,
     embed: Annotated[int | None, _Option(help="Of torch models: numbers that stand for an input.")] = None,
     tied: Annotated[bool | None, _Option("--tied", help="Of torch models on text: the output's weights too.")] = None,
+    dropout: Annotated[float | None, _Option(help="Of lstm, gru, qrnn: the part of numbers set to 0.")] = None,
     device: Annotated[str | None, _Option(help="Of torch models: cpu, or cuda.")] = None,
     scale: Annotated[float | None, _Option(help="Of dni: by which synthetic gradients are multiplied.")] = None,
     condition: Annotated[str | None, _Option(help="Of dni: what it sees too: none, target or input.")] = None,

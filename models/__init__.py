@@ -20,13 +20,16 @@ if TYPE_CHECKING:
     from .method import MemUP, full, truncated
     from .model import Model
     from .network import EventCore, TorchNetwork, autograd_gradients
-    from .predictor import ContextPredictor, LinearPredictor
+    from .predictor import ContextPredictor, LinearPredictor, TiedPredictor
+    from .qrnn import QRNNCore
+    from .tokens import EmbeddedCore
     from .trainer import RolloutTrainer
     from .words import TorchWords
 
 _MODULE_OF = {
     "ContextPredictor": "predictor",
     "Core": "core",
+    "EmbeddedCore": "tokens",
     "EntropyDetector": "detector",
     "EventCore": "network",
     "FastEGRU": "fast",
@@ -36,8 +39,10 @@ _MODULE_OF = {
     "Model": "model",
     "NorseCore": "core",
     "OnlineModule": "bridge",
+    "QRNNCore": "qrnn",
     "RolloutTrainer": "trainer",
     "SurpriseDetector": "detector",
+    "TiedPredictor": "predictor",
     "TorchNetwork": "network",
     "TorchWords": "words",
     "autograd_gradients": "network",
@@ -56,6 +61,7 @@ _MODULE_OF = {
 __all__ = [
     "ContextPredictor",
     "Core",
+    "EmbeddedCore",
     "EntropyDetector",
     "EventCore",
     "FastEGRU",
@@ -65,8 +71,10 @@ __all__ = [
     "Model",
     "NorseCore",
     "OnlineModule",
+    "QRNNCore",
     "RolloutTrainer",
     "SurpriseDetector",
+    "TiedPredictor",
     "TorchNetwork",
     "TorchWords",
     "autograd_gradients",

@@ -47,7 +47,7 @@ def save_trainer(path, trainer):
 
 def describe(task):
     """What a model has to know of a task, as JSON can hold it."""
-    names = "name", "n_in", "n_out", "loss", "memory_columns", "context_columns"
+    names = "name", "n_in", "n_out", "loss", "tokens", "memory_columns", "context_columns"
     return {name: getattr(task, name) for name in names}
 
 
