@@ -89,7 +89,6 @@ def load_trainer(path, trainer):
             told = f"{path} was written by a trainer with {name} {header['made'][name]!r}, and this one has {value!r}"
             raise ValueError(f"{told}: build it as the one that was saved")
     try:
-        load_weights(trainer.model, arrays)
         state = {}
         for name, value in arrays.items():
             if name.startswith("optimizer/"):
@@ -108,6 +107,7 @@ def load_trainer(path, trainer):
         trainer.graph, trainer.history[:] = header["graph"], header["history"]
         trainer.at.load_arrays(_part(arrays, "streams/"))
         trainer.at.source.load_state(header["source"])
+        load_weights(trainer.model, arrays)  # last, since streams that are made have drawn what dropout needs
     except (KeyError, RuntimeError, TypeError, ValueError) as error:
         raise ValueError(f"{path} does not fit this trainer ({error}): build it as the one that was saved") from None
     return trainer

@@ -17,8 +17,9 @@ class Dropout(nn.Module):
     def __init__(self, rate=0.0):
         super().__init__()
         self.rate = check_below_one("dropout", rate)
-        if self.rate:  # a number that tells the next draws, of which the first comes from torch's seed
-            self.register_buffer("next", torch.randint(2**62, ()))
+        if self.rate:  # a number that the next draws follow from; taking it leaves torch's generator as it is
+            with torch.random.fork_rng(devices=[]):
+                self.register_buffer("next", torch.randint(2**62, ()))
 
     @contextmanager
     def draws(self, x):

@@ -67,7 +67,7 @@ class EventCore(Core):
         return torch.stack(m, 1), _flat(state)
 
     def advance(self, x, state, values):
-        """One time step: x (batch, n_in), or weighted already (batch, fed channels, n); state as from `start` -> new."""
+        """One time step: x (batch, n_in), or weighted (batch, fed channels, n); state as from `start` -> new state."""
         heard, after = x, []
         for cell, names, (y, kept) in zip(self.stack, self.names, state, strict=True):
             words = TorchWords(getattr(cell, "pseudo", None))

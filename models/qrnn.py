@@ -35,10 +35,11 @@ class QRNNCore(Core):
         self.embed = nn.Identity() if embed is None else embedding(n_in, check_count("embed", embed))
         below = [n_in if embed is None else embed, *[units] * (layers - 1)]
         self.heard = [n for n, window in zip(below, self.windows) if window == 2]
-        self.gates = nn.ModuleList(nn.Linear(window * n, 3 * units) for n, window in zip(below, self.windows))
+        gates = [nn.Linear(window * n, 3 * units) for n, window in zip(below, self.windows)]
         with torch.no_grad():
-            for gate in self.gates:
+            for gate in gates:
                 gate.bias[units : 2 * units] = forget_bias
+        self.gates = nn.ModuleList(gates)
         self.drop = Dropout(dropout)
 
     def begin(self, batch):
