@@ -44,7 +44,8 @@ class Model(nn.Module):
     def padded(self, x):
         """x (batch, T, n_in) -> its context columns, behind as many steps of zeros as `contexts` looks back."""
         if not x.is_floating_point():
-            return nn.functional.pad(x, (self.predictor.steps - 1, 0), value=-1)
+            ahead = self.predictor.steps - 1
+            return nn.functional.pad(x.long(), (ahead, 0), value=-1) if ahead else x
         seen = x if self.context_columns is None else x[..., self.context_columns]
         return nn.functional.pad(seen, (0, 0, self.predictor.steps - 1, 0))
 

@@ -1,18 +1,15 @@
-"""Torch models that hear tokens: embeddings, tied weights, QRNN, dropout; where evsim's cells start."""
+"""Torch models that hear tokens: what they hear, embeddings, contexts, tied weights; what is refused."""
 
 import copy
-import json
-import warnings
 
 import numpy as np
 import pytest
 import torch
+from language import HEARERS, Drawn, Letters, T, V, close, gradients, model, one_hot, tokens
 from oracle import SINGLE, network
 from test_cli import _here, run  # noqa: F401
 from torch import nn
 
-import evsim
-from evsim.build import build_network, resolve
 from evsim.models import (
     ContextPredictor,
     EmbeddedCore,
@@ -21,8 +18,6 @@ from evsim.models import (
     LinearPredictor,
     MemUP,
     Model,
-    QRNNCore,
-    RolloutTrainer,
     TiedPredictor,
     build_core,
     build_model,
@@ -30,65 +25,14 @@ from evsim.models import (
     to_evsim,
     truncated,
 )
-from evsim.models.build import model_of
 from evsim.models.checkpoint import load_weights
 from evsim.models.detector import build_detector
-from evsim.models.dropout import Dropout
 from evsim.models.rollout import rollout_loss
 from evsim.models.streams import Streams
 from evsim.models.tokens import TokenLinear
 from evsim.registry import lookup
-from evsim.task import Task
-
-with warnings.catch_warnings():
-    warnings.simplefilter("ignore", DeprecationWarning)  # importing it calls torch.jit.script
-    import norse.torch  # noqa: F401
 
 pytestmark = pytest.mark.nojit
-V, T = 7, 12  # different tokens, steps
-GATED = ("lstm", "gru", "qrnn")
-HEARERS = (*GATED, "norse-lif", "egru", "lif")
-
-
-class Letters(Task):
-    """Tokens, and the next one."""
-
-    name, tokens, loss, n_in, n_out, steps = "letters", True, "cross_entropy", V, V, T
-
-
-class Drawn:
-    """As much of a `Source` as Streams need: sequences of tokens without end."""
-
-    def __init__(self):
-        self.rng = torch.Generator().manual_seed(0)
-
-    def take(self, count):
-        text = torch.randint(V, (count, T + 1), generator=self.rng)
-        keep = torch.ones(count, T, dtype=torch.bool)
-        return text[:, :-1], text[:, 1:], keep, keep, torch.full((count,), T)
-
-
-def tokens(batch=3, steps=T, kinds=V):
-    return torch.randint(kinds, (batch, steps), generator=torch.Generator().manual_seed(1))
-
-
-def one_hot(x, dtype=torch.float64):
-    return nn.functional.one_hot(x, V).to(dtype)
-
-
-def gradients(loss, parameters):
-    return torch.autograd.grad(loss, list(parameters))
-
-
-def close(mine, wanted, most=1e-12):
-    torch.testing.assert_close(mine, wanted, rtol=most, atol=most)
-
-
-def model(cell="lstm", dtype="float64", **options):
-    return build_model(Letters(), cell, **{"units": 6, "predictor": "linear", "dtype": dtype, **options})
-
-
-# Tokens
 
 
 @pytest.mark.parametrize("stack", [*SINGLE, ("egru", "alif")], ids="-".join)
@@ -151,7 +95,7 @@ def test_evsims_cells_have_an_embedding_where_it_is_given():
     with torch.no_grad():
         mine.core.body.get_parameter("layers/0/threshold").fill_(2.0)
     mine.project()
-    assert float(mine.core.body.get_parameter("layers/0/threshold").max()) == 1.0
+    assert float(mine.core.body.get_parameter("layers/0/threshold").detach().max()) == 1.0
 
 
 def test_a_layer_of_tokens_is_one_of_one_hot_vectors():
@@ -180,7 +124,9 @@ def test_contexts_of_tokens_are_those_of_one_hot_vectors(steps):
         plain.predictor.embed.weight.copy_(mine.predictor.embed.weight.flatten(0, 1).T)
     x = tokens()
     close(mine(x)[0], plain(one_hot(x))[0])
+    small = mine.contexts(mine.padded(x.to(torch.uint8)), torch.tensor([[0, 5]] * 3))
     found = mine.contexts(mine.padded(x), torch.tensor([[0, 5]] * 3))
+    assert torch.equal(small.long(), found) and torch.equal(mine.predictor.embed(small), mine.predictor.embed(found))
     assert found.shape == (3, 2, steps) and (found[:, 0, :-1] == -1).all()
     assert torch.equal(found[:, 0, -1], x[:, 0]) and torch.equal(found[:, 1], x[:, 6 - steps : 6])
 
@@ -222,9 +168,6 @@ def test_memup_asks_about_tokens(detector):
     loss, _, counted = rollout_loss(mine, streams, MemUP(4, 2), "cross_entropy", torch.Generator().manual_seed(0))
     loss.backward()
     assert counted["targets"] == 8 and mine.core.embed.weight.grad.abs().sum() > 0
-
-
-# Tied weights
 
 
 @pytest.mark.parametrize("embed", [6, 4])
@@ -292,7 +235,7 @@ def test_a_tied_readout_starts_no_surer_than_an_untied_one():
     m = torch.randn(500, 64)
     tied = [TiedPredictor(64, nn.Parameter(torch.randn(300, embed))) for embed in (64, 16)]
     for predictor in (LinearPredictor(64, 300), *tied):
-        assert 0.8 < float(predictor(m, None).std()) < 1.25
+        assert 0.8 < float(predictor(m, None).detach().std()) < 1.25
 
 
 def test_what_cannot_be_tied_is_refused():
@@ -309,207 +252,6 @@ def test_what_cannot_be_tied_is_refused():
     other.n_out = 3
     with pytest.raises(ValueError, match="has 7 different tokens and 3 outputs: leave tied out"):
         build_model(other, predictor="linear", tied=True)
-
-
-# Quasi-recurrent layers
-
-
-def by_hand(core, x, c, last):
-    """The equations of Bradbury et al., a step and a layer at a time; order: the older input's weights come first."""
-    said, last = [], list(last)
-    for now in x.unbind(1):
-        at = 0
-        for k, (gate, window) in enumerate(zip(core.gates, core.windows)):
-            new = gate.weight[:, -now.shape[1] :] @ now.T
-            if window == 2:
-                new = new + gate.weight[:, : now.shape[1]] @ last[at].T
-                last[at], at = now, at + 1
-            z, f, o = (new + gate.bias[:, None]).T.split(core.width, 1)
-            z, f, o = torch.tanh(z), 1 / (1 + torch.exp(-f)), 1 / (1 + torch.exp(-o))
-            c[k] = f * c[k] + z - f * z
-            now = o * c[k]
-        said.append(now)
-    return torch.stack(said, 1), (torch.stack(c, 1), *last)
-
-
-@pytest.mark.parametrize("windows", [None, (1, 1, 1), (2, 2, 2), (1, 2, 1)])
-def test_qrnn_has_the_equations_of_its_paper(windows):
-    """Values, and gradients of parameters, inputs and the first state, against a plain implementation."""
-    torch.manual_seed(0)
-    core = QRNNCore(4, 5, 3, windows=windows).double()
-    assert core.windows == (windows or (2, 1, 1))
-    x = torch.randn(2, 9, 4, dtype=torch.float64, requires_grad=True)
-    state = tuple(torch.randn_like(part).requires_grad_() for part in core.begin(2))
-    assert [part.shape[1:] for part in state] == [(3, 5), *((n,) for n, w in zip((4, 5, 5), core.windows) if w == 2)]
-    found = []
-    for m, after in (core.unroll(x, state), by_hand(core, x, list(state[0].unbind(1)), state[1:])):
-        ends = (m.sin() * torch.arange(1, 10)[:, None]).sum() + sum((part**2).sum() for part in after)
-        found.append((m, *after, *gradients(ends, (*core.parameters(), x, *state))))
-    for mine, wanted in zip(*found, strict=True):
-        close(mine, wanted)
-        assert wanted.abs().max() > 1e-3
-
-
-def test_a_window_of_two_hears_the_input_before():
-    torch.manual_seed(0)
-    x = torch.randn(1, 3, 4)
-    for windows, hears in (((1,), False), ((2,), True)):
-        core = QRNNCore(4, 5, windows=windows)
-        with torch.no_grad():
-            core.gates[0].bias[5:10] = -1e4  # forgets at once
-        other = x.clone()
-        other[:, 0] += 1
-        mine, changed = core.unroll(x, core.begin(1))[0], core.unroll(other, core.begin(1))[0]
-        assert torch.equal(mine[:, 1], changed[:, 1]) != hears and torch.equal(mine[:, 2], changed[:, 2])
-
-
-def test_where_qrnn_starts():
-    core = build_core("qrnn", 4, 6, 2)
-    assert core.embed.weight.shape == (32, 4) and [gate.weight.shape[1] for gate in core.gates] == [64, 6]
-    assert all((gate.bias[6:12] == 1).all() for gate in core.gates)
-    assert build_core("qrnn", 4, 6, embed=None).gates[0].weight.shape == (18, 8)
-    assert not any(part.any() for part in core.begin(2))
-    for windows, told in (((2,), "has 1 entries for 2 layers: give one for each layer"), ((1, 3), "windows")):
-        with pytest.raises(ValueError, match=told):
-            build_core("qrnn", 4, 6, 2, windows=windows)
-
-
-# Where evsim's cells start
-
-
-@pytest.mark.parametrize("cell", ["egru", "evrnn", "lif", "cubalif", "alif", "adlif"])
-@pytest.mark.parametrize("task", ["positional-copy", "tmaze"])
-def test_evsims_cells_start_under_torch_as_without_it(cell, task):
-    """The same settings, but for the backend: all weights, masks and outputs, where tmaze has columns of its own."""
-    chosen = {"task": task, "length": 12, "cell": cell, "units": 9, "layers": 2, "density": 0.5, "seed": 3,
-              "learner": "bptt"}  # fmt: skip
-    settings, made = resolve(chosen)
-    net = build_network(settings, made)
-    settings, made = resolve({**chosen, "backend": "torch", "predictor": "linear"})
-    mine = model_of(settings, made)
-    back = to_evsim(mine)
-    np.testing.assert_array_equal(back.theta, net.theta)
-    for name, mask in net.masks().items():
-        np.testing.assert_array_equal(back.masks()[name], mask)
-    x = 20 * made.split("validation").x[:4].astype(np.float32)  # so that all have something to say
-    out = net.run(x)
-    np.testing.assert_allclose(mine(torch.from_numpy(x))[0].detach().numpy(), out, rtol=1e-5, atol=1e-6)
-    other = model_of({**settings, "seed": 4}, made).predictor.weight
-    assert not torch.equal(other, mine.predictor.weight) and np.abs(out).max() > 0.01
-
-
-def test_a_network_of_tokens_starts_as_without_torch():
-    net = evsim.Network(V, [evsim.EGRU(6, density=0.5)], evsim.Readout(V), seed=5)
-    mine = model("egru", "float32", density=0.5, seed=5)
-    np.testing.assert_array_equal(to_evsim(mine).theta, net.theta)
-
-
-@pytest.mark.parametrize("cell", ["lstm", "gru"])
-@pytest.mark.parametrize("predictor", ["linear", "context"])
-def test_what_torchs_cells_start_from_is_what_it_was(cell, predictor):
-    """Drawn in the order in which it always was: what is new draws nothing where it is not asked for."""
-    task = lookup("task", "positional-copy")(length=12)
-    mine = build_model(task, cell, 6, 2, predictor, hidden=8, seed=3)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(3)
-        embed = nn.Linear(task.n_in, 32)
-        nn.init.normal_(embed.weight)
-        body = (nn.LSTM if cell == "lstm" else nn.GRU)(32, 6, 2)
-        torch.manual_seed(4)
-        sizes = (6, task.n_out) if predictor == "linear" else (6, task.n_in, task.n_out, 1, 8)
-        asked = (LinearPredictor if predictor == "linear" else ContextPredictor)(*sizes)
-    assert torch.equal(mine.core.embed.weight, embed.weight)
-    for part, plain in ((mine.core.body, body), (mine.predictor, asked)):
-        for (name, p), wanted in zip(part.named_parameters(), plain.parameters(), strict=True):
-            if cell == "lstm" and name.startswith("bias_"):  # all but the forget gate's
-                p, wanted = (torch.cat([bias[:6], bias[12:]]) for bias in (p, wanted))
-            assert torch.equal(p, wanted)
-    assert {name.split(".")[0] for name in mine.state_dict()} == {"core", "predictor"}
-    assert not any(name.startswith("core.drop") for name in mine.state_dict())
-
-
-# Dropout
-
-
-def test_dropout_draws_by_itself():
-    torch.manual_seed(0)
-    drop, x = Dropout(0.25), torch.ones(100, 100)
-    torch.manual_seed(7)
-    before = torch.get_rng_state()
-    found = []
-    for _ in range(2):
-        with drop.draws(x):
-            found.append(drop(x))
-        torch.rand(3)  # what others draw makes no difference
-    assert set(found[0].unique().tolist()) == {0.0, float(1 / torch.tensor(0.75))}
-    assert abs(float((found[0] == 0).float().mean()) - 0.25) < 0.02 and not torch.equal(*found)
-    torch.manual_seed(0)
-    again = Dropout(0.25)
-    with again.draws(x):
-        assert torch.equal(again(x), found[0])
-    state = again.state_dict()
-    torch.manual_seed(7)
-    assert torch.equal(torch.get_rng_state(), before)
-    later = Dropout(0.25)
-    later.load_state_dict(state)
-    with later.draws(x):
-        assert torch.equal(later(x), found[1])
-    assert torch.equal(later.eval()(x), x)
-    with pytest.raises(ValueError, match="dropout=1.0 is not usable"):
-        Dropout(1.0)
-
-
-@pytest.mark.parametrize("cell", GATED)
-def test_dropout_on_inputs_between_layers_and_on_the_output(cell):
-    core, x = build_core(cell, V, 40, 2, tokens=True, dropout=0.4), tokens(20)
-    heard = {}
-    layers = list(core.body.gates) if cell == "qrnn" else [core.body.body]
-    for k, layer in enumerate(layers):
-        layer.register_forward_pre_hook(lambda _, given, k=k: heard.update({k: given[0]}))
-    outside = torch.get_rng_state()
-    m, _ = core.unroll(x, core.begin(20))
-    assert torch.equal(torch.get_rng_state(), outside)
-
-    def silent(numbers):
-        return float((numbers == 0).float().mean())
-
-    assert abs(silent(heard[0][..., -32:]) - 0.4) < 0.02 and abs(silent(m) - 0.4) < 0.02
-    if cell == "qrnn":
-        assert abs(silent(heard[1]) - 0.4) < 0.02
-        assert torch.equal(heard[0][:, 1:, :32], heard[0][:, :-1, 32:])  # what comes again is dropped as it was
-    else:
-        assert core.body.body.dropout == 0.4
-    assert not torch.equal(core.unroll(x, core.begin(20))[0], m)
-    core.eval()
-    plain = build_core(cell, V, 40, 2, tokens=True)
-    assert torch.equal(core.unroll(x, core.begin(20))[0], plain.unroll(x, plain.begin(20))[0])
-
-
-@pytest.mark.parametrize("cell", GATED)
-def test_training_with_dropout_goes_on_bit_for_bit(cell, tmp_path):
-    task = lookup("task", "positional-copy")(length=12, symbols=1, alphabet=2, epoch_size=64)
-
-    def trainer():
-        mine = build_model(task, cell, 8, 2, "linear", dropout=0.3, embed=5)
-        return RolloutTrainer(mine, truncated(4), task, streams=8)
-
-    whole, first = trainer(), trainer()
-    for _ in range(6):
-        whole.rollout()
-    for _ in range(3):
-        first.rollout()
-    first.save(tmp_path / "c.npz")
-    torch.rand(11)
-    second = trainer().load(tmp_path / "c.npz")
-    for _ in range(3):
-        second.rollout()
-    for one, other in zip(whole.model.state_dict().values(), second.model.state_dict().values(), strict=True):
-        assert torch.equal(one, other)
-    assert not torch.equal(whole.model.predictor.weight, first.model.predictor.weight)
-    assert whole.evaluate() == second.evaluate()
-
-
-# The command line
 
 
 def test_what_belongs_elsewhere_is_refused(capsys):
@@ -539,14 +281,3 @@ def test_what_belongs_elsewhere_is_refused(capsys):
     with pytest.raises(ValueError, match="task 'letters' shows tokens, which have no columns"):
         build_model(other)
     assert isinstance(GatedCore("gru", 2, 3).embed, nn.Identity)
-
-
-def test_a_qrnn_is_trained_and_evaluated(capsys):
-    run("train", "positional-copy", "--length", 12, "--symbols", 1, "--alphabet", 2, "--cell", "qrnn", "--units", 8,
-        "--layers", 2, "--embed", 5, "--dropout", 0.1, "--learner", "tbptt", "--window", 6, "--streams", 20,
-        "--sequences", 200, "--out", "r", "--json")  # fmt: skip
-    summary = json.loads(capsys.readouterr().out.splitlines()[-1])
-    assert {"cell": "qrnn", "embed": 5, "dropout": 0.1, "backend": "torch"}.items() <= summary["config"].items()
-    run("eval", "r", "--json")
-    found = json.loads(capsys.readouterr().out.splitlines()[-1])
-    assert found["test_accuracy"] == summary["test_accuracy"] and found["test_loss"] == summary["test_loss"]
