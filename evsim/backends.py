@@ -4,10 +4,11 @@ from typing import Any
 
 from evsim.check import check_choice
 
-TORCH_CELLS = ("lstm", "gru", "norse-lif", "norse-lsnn")  # that evsim's own learners do not have
+GATED_CELLS = ("lstm", "gru", "qrnn")  # whose inputs an embedding brings in, and that know dropout
+TORCH_CELLS = (*GATED_CELLS, "norse-lif", "norse-lsnn")  # that evsim's own learners do not have
 TORCH_LEARNERS = ("memup", "dni", "tbptt", "bptt")
 _TORCH_ALONE = ("memup", "dni")
-_OF_TORCH: tuple[str, ...] = ("predictor", "context", "embed", "tied", "reduction", "device")
+_OF_TORCH: tuple[str, ...] = ("predictor", "context", "embed", "tied", "dropout", "forget_bias", "reduction", "device")
 _OF_NUMBA: tuple[str, ...] = ("block", "memory_limit", "n", "broadcast", "compare", "threads", "update", "readout")
 _OF_EVENTS: tuple[str, ...] = ("density", "density_in", "half_width", "threshold", "reset", "tau")
 _OF_MEMUP: tuple[str, ...] = ("targets", "detector", "every")
@@ -68,6 +69,10 @@ def foreign(settings: dict[str, Any]) -> dict[str, str]:
         found["reduction"] = "the learners tbptt, bptt and memup"
     if torch and settings["learner"] == "bptt":
         found |= {"window": "the learners tbptt, dni and memup"}
+    if torch and settings["cell"] not in GATED_CELLS:
+        found |= {"dropout": "the cells lstm, gru and qrnn"}
+    if torch and settings["cell"] != "lstm":
+        found |= {"forget_bias": "the cell lstm"}
     if settings["cell"] in TORCH_CELLS:
         found |= dict.fromkeys(_OF_EVENTS, "cells of evsim")
     if torch and settings["predictor"] != "context":
@@ -77,6 +82,8 @@ def foreign(settings: dict[str, Any]) -> dict[str, str]:
 
 def refuse_others(settings: dict[str, Any], chosen: dict[str, Any]) -> None:
     """Drop from `settings` what is `foreign` to them; ValueError where it was asked for."""
+    if settings["cell"] not in GATED_CELLS and "embed" not in chosen:  # a default of the task's that is for those
+        settings.pop("embed", None)
     for name, owner in foreign(settings).items():
         if name in chosen:
             raise ValueError(f"{name}={chosen[name]!r} belongs to {owner}: leave it out")

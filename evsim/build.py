@@ -29,7 +29,7 @@ KINDS: dict[str, tuple[type, ...]] = {
     "threshold": _REAL, "reset": _WORD, "tau": _REAL, "readout": _WORD, "dtype": _WORD,
     "learner": _WORD, "backend": _WORD, "block": (str, int), "memory_limit": (str, int), "n": _WHOLE,
     "window": _WHOLE, "targets": _WHOLE, "detector": _WORD, "every": _WHOLE, "predictor": _WORD, "context": _WHOLE,
-    "embed": _WHOLE, "tied": _FLAG, "reduction": _WORD, "device": _WORD,
+    "embed": _WHOLE, "tied": _FLAG, "dropout": _REAL, "forget_bias": _REAL, "reduction": _WORD, "device": _WORD,
     "scale": _REAL, "condition": _WORD, "auxiliary": _REAL, "synthesiser_units": _WHOLE, "synthesiser_layers": _WHOLE,
     "synthesiser_lr": _REAL, "shuffled": _FLAG, "alternate": _FLAG, "first": _WORD, "switch": (list,),
     "broadcast": _WORD, "compare": _WORD, "streams": _WHOLE, "threads": _WHOLE, "update": (str, int),

@@ -21,8 +21,10 @@ if TYPE_CHECKING:
     from .method import MemUP, full, truncated
     from .model import Model
     from .network import EventCore, TorchNetwork, autograd_gradients
-    from .predictor import ContextPredictor, LinearPredictor
+    from .predictor import ContextPredictor, LinearPredictor, TiedPredictor
+    from .qrnn import QRNNCore
     from .synthesiser import Synthesiser
+    from .tokens import EmbeddedCore
     from .trainer import RolloutTrainer
     from .words import TorchWords
 
@@ -30,6 +32,7 @@ _MODULE_OF = {
     "ContextPredictor": "predictor",
     "Core": "core",
     "DNI": "dni",
+    "EmbeddedCore": "tokens",
     "EntropyDetector": "detector",
     "EventCore": "network",
     "FastEGRU": "fast",
@@ -39,9 +42,11 @@ _MODULE_OF = {
     "Model": "model",
     "NorseCore": "core",
     "OnlineModule": "bridge",
+    "QRNNCore": "qrnn",
     "RolloutTrainer": "trainer",
     "SurpriseDetector": "detector",
     "Synthesiser": "synthesiser",
+    "TiedPredictor": "predictor",
     "TorchNetwork": "network",
     "TorchWords": "words",
     "autograd_gradients": "network",
@@ -61,6 +66,7 @@ __all__ = [
     "ContextPredictor",
     "Core",
     "DNI",
+    "EmbeddedCore",
     "EntropyDetector",
     "EventCore",
     "FastEGRU",
@@ -70,9 +76,11 @@ __all__ = [
     "Model",
     "NorseCore",
     "OnlineModule",
+    "QRNNCore",
     "RolloutTrainer",
     "SurpriseDetector",
     "Synthesiser",
+    "TiedPredictor",
     "TorchNetwork",
     "TorchWords",
     "autograd_gradients",

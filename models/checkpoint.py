@@ -48,7 +48,7 @@ def save_trainer(path, trainer):
 
 def describe(task):
     """What a model has to know of a task, as JSON can hold it."""
-    names = "name", "n_in", "n_out", "loss", "memory_columns", "context_columns"
+    names = "name", "n_in", "n_out", "loss", "tokens", "memory_columns", "context_columns"
     return {name: getattr(task, name) for name in names}
 
 
@@ -105,6 +105,7 @@ def load_trainer(path, trainer):
         trainer.graph, trainer.history[:] = header["graph"], header["history"]
         trainer.at.load_arrays(_part(arrays, "streams/"))
         trainer.at.source.load_state(header["source"])
+        load_weights(trainer.model, arrays)  # last, since streams that are made have drawn what dropout needs
     except (KeyError, RuntimeError, TypeError, ValueError) as error:
         raise ValueError(f"{path} does not fit this trainer ({error}): build it as the one that was saved") from None
     return trainer

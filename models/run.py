@@ -90,7 +90,7 @@ class Trained:
         if self.settings is None:
             told = f"{path} was not written by evsim train, so how its model was built is not known"
             raise ValueError(f"{told}: build the trainer in Python and call its load(path)")
-        self._task = SimpleNamespace(**header["task"])
+        self._task = SimpleNamespace(**{"tokens": False, **header["task"]})  # older ones do not say
         self.n_in, self.n_out, self.loss = self._task.n_in, self._task.n_out, self._task.loss
         self._model = model_of(self.settings, self._task)
         load_weights(self._model, arrays)
