@@ -262,7 +262,9 @@ def updates_per_epoch(task, method, streams):
 
 def check_fit(model, task):
     """ValueError unless a model hears what a task shows, answers as it asks, and has something to train."""
-    hears, columns = model.core.n_in, model.memory_columns
+    kind, hears, columns = "tokens" if task.tokens else "numbers", model.core.n_in, model.memory_columns
+    if kind not in model.core.hears:
+        raise ValueError(f"{task.name} shows {kind}, which the model's core does not hear: build it for that task")
     shown = task.n_in if columns is None else len(columns)
     if hears != shown:
         raise ValueError(f"the memory hears {hears} inputs, but {task.name} shows it {shown}: build it for that task")
