@@ -120,6 +120,19 @@ def train_one(title: str, settings: dict[str, Any], enough: float | None = None)
     }  # fmt: skip
 
 
+def train_all(ways, seeds, enough=None, path=None, workers=2) -> dict[str, list[dict[str, Any]]]:
+    """`train_one` with every settings of `ways`, a dict by title, and every seed: title -> a row for each seed.
+
+    enough: as there. path, workers: as in `evsim.processes.run_each`.
+    """
+    for title, settings in ways.items():
+        with named(title):
+            resolve({**settings, "seed": seeds[0]})  # what is wrong shows before anything is trained
+    jobs = [(title, {**settings, "seed": seed}, enough) for seed in seeds for title, settings in ways.items()]
+    rows = run_each(train_one, jobs, workers, path, lambda row: tell(f"seed {row['seed']}, {_line(row)}"))
+    return {title: [row for (one, *_), row in zip(jobs, rows, strict=True) if one == title] for title in ways}
+
+
 def _line(row):
     if "failed" in row:
         return f"{row['learner']}: {row['failed']}"

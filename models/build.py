@@ -31,8 +31,9 @@ def build_core(cell, n_in, units, layers=1, seed=0, dtype="float32", n_out=1, to
 
     tokens: it hears whole numbers below n_in, one a step, in place of n_in numbers. n_out: of the network that evsim's
     cells belong to. The same seed gives the same weights. options: embed, how many numbers stand for an input: EMBED,
-    but norse's cells take numbers, and evsim's both, as they are, a token as a 1 among zeros; evsim's have an embedding
-    of tokens where it is given. Others are those of the cores, or of each layer of evsim's cells, such as density.
+    or 0 for inputs as they are; norse's cells take numbers, and evsim's both, as they are, a token as a 1 among zeros;
+    evsim's have an embedding of tokens where it is given. Others are those of the cores, or of each layer of evsim's
+    cells, such as density.
     """
     check_dtype(dtype)
     gated, torchs = cell in GATED_CELLS, cell in TORCH_CELLS
@@ -40,6 +41,8 @@ def build_core(cell, n_in, units, layers=1, seed=0, dtype="float32", n_out=1, to
         known = ", ".join((*TORCH_CELLS, *names("cell")))
         raise ValueError(f"cell {cell!r} is unknown: choose one of {known}")
     embed = options.pop("embed", EMBED if gated or (tokens and torchs) else None)
+    if embed == 0 and gated and not tokens:
+        embed = None
     if embed is not None:
         check_count("embed", embed)
         if not (gated or tokens):

@@ -118,7 +118,8 @@ def test_bad_words_in_one_line(arguments, told, capsys):
 
 
 def test_one_that_diverges_does_not_take_the_others_along(capsys):
-    rows = compare({**SMALL, "sequences": 100, "dtype": "float32"}, "dni window=2 scale=1e9 synthesiser_lr=1e30,bptt")["rows"]
+    given = {**SMALL, "sequences": 100, "dtype": "float32"}
+    rows = compare(given, "dni window=2 scale=1e9 synthesiser_lr=1e30,bptt")["rows"]
     assert "failed" in rows[0] and rows[1]["test_loss"] > 0
     from evsim.show import show_contest
 
