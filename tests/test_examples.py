@@ -20,6 +20,8 @@ SMALL = {
     "memory_against_time.py": ("--quick", "--out", "picture.png"),
     "memup_table.py": ("--quick", "--workers", "1"),
     "accuracy_against_length.py": ("--quick", "--out", "picture.png"),
+    "dni_table.py": ("--quick", "--workers", "1"),
+    "dni_curves.py": ("--quick", "--workers", "1", "--out", "picture.png"),
 }
 SAYS = {
     "first_run.py": "test accuracy",
@@ -30,6 +32,8 @@ SAYS = {
     "memory_against_time.py": "block 256",
     "memup_table.py": "TBPTT",
     "accuracy_against_length.py": "exact RTRL",
+    "dni_table.py": "RTRL, exact, EGRU",
+    "dni_curves.py": "alternating, real first",
 }
 
 
@@ -83,7 +87,7 @@ def test_the_comparison_on_the_page_about_learners_runs(capsys):
     assert 0 < float(error) < 1 and 0 < float(cosine) < 1
 
 
-@pytest.mark.parametrize("page", ["memup.md", "torch.md"])
+@pytest.mark.parametrize("page", ["memup.md", "dni.md", "torch.md"])
 def test_the_pages_about_torch_run(page, capsys):
     pytest.importorskip("torch")
     names = {}
@@ -94,7 +98,8 @@ def test_the_pages_about_torch_run(page, capsys):
         assert names["encoder"].weight.grad.abs().sum() > 0
         assert names["online"].parameter.grad.abs().sum() > 0
     else:
-        assert "memory_steps" in capsys.readouterr().out
+        said = {"memup.md": "memory_steps", "dni.md": "('synthetic', 6, 10)"}[page]
+        assert said in capsys.readouterr().out
 
 
 def environment():

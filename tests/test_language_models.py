@@ -267,7 +267,7 @@ def test_what_belongs_elsewhere_is_refused(capsys):
         ((*torchs, "--cell", "norse-lif", "--embed", 8), "embed=8 was given, but cell 'norse-lif' takes numbers"),
         ((*torchs, "--tied", "--predictor", "linear"), "task 'positional-copy' shows no tokens to embed"),
         ((*torchs, "--dropout", 1.5), "dropout=1.5 is not usable"),
-        ((*torchs, "--embed", 0), "embed=0 is not usable"),
+        ((*torchs, "--embed", -1), "embed=-1 is not usable"),
         ((*torchs, "--cell", "qrnn", "--density", 0.5), "density=0.5 belongs to cells of evsim"),
         ((*numbers, "--cell", "qrnn"), "cell 'qrnn' needs a learner of torch models"),
         ((*numbers, "--cell", "qrnn", "--backend", "numba"), "cell 'qrnn' runs under torch alone"),
