@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from evsim.models import DNI, RolloutTrainer, Synthesiser, build_model, full, truncated
+from evsim.models.loss import each_loss
 from evsim.models.rollout import rollout_loss
 from evsim.models.synthesiser import context_at, flat, like_state
 from evsim.registry import lookup
@@ -40,6 +41,19 @@ class Late(Told):
     def _make(self):
         made = super()._make()["train"]
         return dict.fromkeys(("train", "validation", "test"), made._replace(mask=None, y=made.y[:, 0]))
+
+
+class Letters(Task):
+    """Random letters, whole numbers; the one before is told; lengths differ."""
+
+    name, n_in, n_out, steps, loss, chance = "letters", 4, 4, 11, "cross_entropy", 0.25
+    tokens, sizes, defaults = True, {"train": 12}, {}
+
+    def _make(self):
+        rng = np.random.default_rng(0)
+        x = rng.integers(4, size=(12, 11))
+        data = Data(x, np.roll(x, 1, 1), rng.integers(2, 12, size=12), rng.random((12, 11)) < 0.75)
+        return dict.fromkeys(("train", "validation", "test"), data)
 
 
 def model_of(task, cell="lstm", dtype="float64", **options):
@@ -83,7 +97,7 @@ def true_gradients(trainer, window):
     m, steps = torch.cat(m, 1), torch.arange(at.x.shape[1]).expand(len(at.x), -1)
     out = model.predict(m, model.contexts(at.padded, steps))
     told = at.keep & (steps < at.lengths[:, None])
-    loss = ((out[told] - at.targets[told]) ** 2).mean(-1).sum()
+    loss = each_loss(trainer.task.loss, out[told], at.targets[told]).sum()
     model.zero_grad()
     loss.backward()
     whole = {name: p.grad / len(at.x) for name, p in model.named_parameters() if p.grad is not None}
@@ -127,6 +141,24 @@ def test_with_the_true_future_gradient_windows_add_up_to_full_backpropagation(ce
         half = trainer_of(DNI(window, scale=0.5), model=trainer.model)
         half.synthetic.synthesiser = Truth(future)
         assert apart(windows_of(half)[0], whole) > 1e-3
+
+
+@pytest.mark.parametrize(("cell", "own"), [
+    ("lstm", {}), ("lstm", {"layers": 2, "tied": True, "embed": 3}), ("qrnn", {}), ("qrnn", {"layers": 3}),
+    ("egru", {}), ("egru", {"embed": 6}),
+])  # fmt: skip
+def test_the_same_on_tokens(cell, own):
+    task = Letters()
+    given = {"half_width": 0.5} if cell == "egru" else {"embed": 4}
+    trainer = trainer_of(DNI(3, scale=1.0), task, model=model_of(task, cell, **{**given, **own}))
+    whole, future = true_gradients(trainer, 3)
+    trainer.synthetic.synthesiser = Truth(future)
+    assert apart(windows_of(trainer)[0], whole) < 1e-10
+    assert apart(windows_of(trainer_of(DNI(3), task, model=trainer.model), "real")[0], whole) > 1e-3
+    seen = context_at("input", trainer.at, task, torch.full((12,), 4))
+    there = trainer.at.lengths > 4
+    assert torch.equal(seen[there].argmax(1), trainer.at.x[there, 4].long()) and (seen[~there] == 0).all()
+    assert seen.shape == (12, 4) and seen.dtype == torch.float64
 
 
 def test_the_same_in_float32():
