@@ -4,11 +4,14 @@ import math
 
 import pytest
 
-from evsim.schedule import Constant, Cosine, Exponential, StepDecay, as_schedule, from_config, to_config
+from evsim.schedule import (
+    Constant, Cosine, Exponential, StepDecay, WarmRestarts, as_schedule, from_config, to_config,
+)  # fmt: skip
 
 EVERY_KIND = [
     Constant(0.1),
     Cosine(0.1, 50, warmup=5, final=0.01),
+    WarmRestarts(0.1, 30, "multiply", 3, hold=4, final=0.01),
     StepDecay(0.1, 7, 0.5),
     Exponential(0.1, 0.9),
 ]
@@ -76,6 +79,12 @@ def test_numbers_and_callables():
         lambda: Cosine(1.0, 10, final=2.0),
         lambda: Cosine(1.0, 10, final=-0.1),
         lambda: Cosine(1.0, 10, final=math.inf),
+        lambda: WarmRestarts(1.0, 0.5),
+        lambda: WarmRestarts(1.0, 5, "double"),
+        lambda: WarmRestarts(1.0, 5, "multiply", 0),
+        lambda: WarmRestarts(1.0, 5, hold=0),
+        lambda: WarmRestarts(1.0, 5, final=2.0),
+        lambda: WarmRestarts(0.0, 5),
         lambda: StepDecay(1.0, 0, 0.5),
         lambda: StepDecay(1.0, 5, 0.0),
         lambda: StepDecay(1.0, 5, 1.5),
