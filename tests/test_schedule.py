@@ -5,7 +5,14 @@ import math
 import pytest
 
 from evsim.schedule import (
-    Constant, Cosine, Exponential, StepDecay, WarmRestarts, as_schedule, from_config, to_config,
+    Constant,
+    Cosine,
+    Exponential,
+    StepDecay,
+    WarmRestarts,
+    as_schedule,
+    from_config,
+    to_config,
 )  # fmt: skip
 
 EVERY_KIND = [
