@@ -15,6 +15,7 @@ from evsim.check import check_choice, check_count, named
 from evsim.network import Network
 from evsim.readout import READOUTS
 from evsim.registry import lookup
+from evsim.restarts import Restarts
 from evsim.runfolder import MARK, read_toml
 from evsim.task import Task
 from evsim.trainer import Trainer
@@ -28,11 +29,11 @@ KINDS: dict[str, tuple[type, ...]] = {
     "threshold": _REAL, "reset": _WORD, "tau": _REAL, "readout": _WORD, "dtype": _WORD,
     "learner": _WORD, "backend": _WORD, "block": (str, int), "memory_limit": (str, int), "n": _WHOLE,
     "window": _WHOLE, "targets": _WHOLE, "detector": _WORD, "every": _WHOLE, "predictor": _WORD, "context": _WHOLE,
-    "embed": _WHOLE, "tied": _FLAG, "device": _WORD,
+    "embed": _WHOLE, "tied": _FLAG, "dropout": _REAL, "forget_bias": _REAL, "reduction": _WORD, "device": _WORD,
     "scale": _REAL, "condition": _WORD, "auxiliary": _REAL, "synthesiser_units": _WHOLE, "synthesiser_layers": _WHOLE,
-    "synthesiser_lr": _REAL, "alternate": _FLAG, "first": _WORD, "switch": (list,),
+    "synthesiser_lr": _REAL, "shuffled": _FLAG, "alternate": _FLAG, "first": _WORD, "switch": (list,),
     "broadcast": _WORD, "compare": _WORD, "streams": _WHOLE, "threads": _WHOLE, "update": (str, int),
-    "optimizer": _WORD, "lr": _REAL, "schedule": _WORD, "warmup": _WHOLE, "restart_base": _WHOLE,
+    "optimizer": _WORD, "lr": _REAL, "schedule": _WORD, "warmup": _WHOLE, "restart_base": _REAL,
     "restart_growth": _WORD, "restart_multiple": _WHOLE, "restart_each": _WORD,
     "weight_decay": _REAL, "momentum": _REAL, "clip": _REAL,
     "epochs": _WHOLE, "sequences": _WHOLE, "seed": _WHOLE, "seeds": (list,),
@@ -103,6 +104,10 @@ def resolve(chosen: dict[str, Any]) -> tuple[dict[str, Any], Task]:
     settings = {**BASE, **task.defaults, **(torch_defaults(chosen, task) if backend == "torch" else {}), **chosen}
     settings["backend"] = backend
     partners = ("weight_decay", "optimizer", "adam"), ("warmup", "schedule", "cosine"), ("block", "learner", "rtrl")
+    if settings["schedule"] != "restarts":
+        for name in ("restart_base", "restart_growth", "restart_multiple", "restart_each"):
+            if name in chosen:
+                raise ValueError(f"{name} belongs to --schedule restarts: leave it out, or choose that schedule")
     for name, needs, value in (*partners, ("half_width", "cell", task.defaults.get("cell"))):
         if settings[needs] != value and name not in chosen:
             settings.pop(name, None)  # a default of the task's that goes with another default
@@ -195,9 +200,7 @@ def build_compared(settings: dict[str, Any], net: Network, loss: str) -> dict[st
         with named(f"compare, {title!r}"):
             if title in found:
                 raise ValueError("it is there twice: leave one of them out")
-            options = dict(_option(word) for word in words)
-            if len(options) < len(words):
-                raise ValueError("an option is there twice: leave one of them out")
+            options = parse_options(words)
             for option in options.keys() & set(_FIXED):
                 raise ValueError(f"{option} cannot be chosen for it alone: leave it out")
             found[title] = _learner(name, options, settings, net, loss)
@@ -215,6 +218,14 @@ def _learner(name, options, settings, net, loss):
         if option not in known:
             raise ValueError(f"learner {name!r} has no option {option!r}: leave it out or choose another learner")
     return made(net, loss=loss, **{option: value for option, value in common.items() if option in known} | options)
+
+
+def parse_options(words: list[str]) -> dict[str, Any]:
+    """Options by name from such words as window=8."""
+    options = dict(_option(word) for word in words)
+    if len(options) < len(words):
+        raise ValueError("an option is there twice: leave one of them out")
+    return options
 
 
 def _option(word: str) -> tuple[str, int | float | str]:
@@ -240,7 +251,7 @@ def build_optimizer(settings: dict[str, Any], updates: int):
     elif settings.get("warmup"):
         raise ValueError("warmup belongs to a cosine schedule: give --schedule cosine or leave it out")
     if shape == "restarts":
-        rate = _restarts(settings, max(1, updates // settings["epochs"]))
+        rate = _restarting(settings, max(1, updates // settings["epochs"]))
     if kind == "adam" and settings.get("momentum"):
         raise ValueError("momentum belongs to sgd, adam has its own: leave it out or give --optimizer sgd")
     if kind == "adam":
@@ -250,15 +261,20 @@ def build_optimizer(settings: dict[str, Any], updates: int):
     return optim.SGD(rate, settings.get("momentum", 0.0))
 
 
-def _restarts(settings, per_epoch):
-    """Warm restarts of the learning rate, whose base is in epochs of so many updates."""
-    if "restart_base" not in settings:
+def build_restarts(settings: dict[str, Any]) -> Restarts:
+    """The warm restarts of `settings`, in epochs."""
+    if settings.get("restart_base") is None:
         raise ValueError("a schedule of restarts needs the epochs up to the first: give --restart-base")
-    base = check_count("restart_base", settings["restart_base"])
+    options = {name: settings[f"restart_{name}"] for name in ("growth", "multiple") if f"restart_{name}" in settings}
+    return Restarts(settings["restart_base"], **options)
+
+
+def _restarting(settings, per_epoch):
+    """The schedule of these restarts, for epochs of so many updates."""
+    own = build_restarts(settings)
     each = check_choice("restart_each", settings.get("restart_each", "epoch"), ("epoch", "batch"))
-    growth, multiple = settings.get("restart_growth", "boundary"), settings.get("restart_multiple", 2)
     hold = per_epoch if each == "epoch" else 1
-    return schedule.WarmRestarts(settings["lr"], base * per_epoch, growth, multiple, hold)
+    return schedule.WarmRestarts(settings["lr"], max(1, round(own.base * per_epoch)), own.growth, own.multiple, hold)
 
 
 def updates_per_epoch(settings: dict[str, Any], task: Task) -> int:
@@ -269,8 +285,8 @@ def updates_per_epoch(settings: dict[str, Any], task: Task) -> int:
     return batches if once or settings["update"] == "sequence" else batches * math.ceil(task.steps / settings["update"])
 
 
-def build_trainer(settings: dict[str, Any], task: Task) -> Trainer:
-    """Everything, ready to fit; settings with a single seed."""
+def build_trainer(settings: dict[str, Any], task: Task, together: bool = True) -> Trainer:
+    """Everything, ready to fit; settings with a single seed. together: as it always is here; torch has a choice."""
     net = build_network(settings, task)
     learner, compared = build_learner(settings, net, task.loss), build_compared(settings, net, task.loss)
     optimizer = build_optimizer(settings, settings["epochs"] * updates_per_epoch(settings, task))

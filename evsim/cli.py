@@ -51,6 +51,8 @@ Limit = Annotated[int | None, _Option(help="Of text: train on so much of it.")]
 Version = Annotated[bool, _Option("--version", callback=_version, is_eager=True, help="Print the version.")]
 BLOCK = "Of rtrl: steps between two advances of the influence matrix."
 COMPARE = "Learners whose gradients are compared with the exact one: 'snap n=1,tbptt window=8'."
+RIVALS = "Each with settings of its own, if need be: 'rtrl,tbptt window=5,dni window=5 scale=1'."
+SETTING = "Any other setting of evsim train, as often as needed: --set density=0.1 --set clip=1."
 SECTIONS = "influence, learn, inference, stream, scaling, startup; all of them by default."
 Loss = Annotated[str | None, _Option(help="With --data: cross_entropy, binary_cross_entropy or mse.")]
 
@@ -158,6 +160,9 @@ def train(
     context: Annotated[int | None, _Option(help="Steps that a context predictor sees of its own.")] = None,
     embed: Annotated[int | None, _Option(help="Of torch models: numbers that stand for an input.")] = None,
     tied: Annotated[bool | None, _Option("--tied", help="Of torch models on text: the output's weights too.")] = None,
+    forget_bias: Annotated[float | None, _Option(help="Of lstm: where its forget gates' bias starts.")] = None,
+    reduction: Annotated[str | None, _Option(help="Of a window's losses: mean, or sum (as dni has it).")] = None,
+    dropout: Annotated[float | None, _Option(help="Of lstm, gru, qrnn: the part of numbers set to 0.")] = None,
     device: Annotated[str | None, _Option(help="Of torch models: cpu, or cuda.")] = None,
     scale: Annotated[float | None, _Option(help="Of dni: by which synthetic gradients are multiplied.")] = None,
     condition: Annotated[str | None, _Option(help="Of dni: what it sees too: none, target or input.")] = None,
@@ -165,6 +170,7 @@ def train(
     synthesiser_units: Annotated[int | None, _Option(help="Of dni: units of a hidden layer.")] = None,
     synthesiser_layers: Annotated[int | None, _Option(help="Of dni: hidden layers; 0: linear.")] = None,
     synthesiser_lr: Annotated[float | None, _Option(help="Of dni: the synthesiser's own rate.")] = None,
+    shuffled: Annotated[bool | None, _Option("--shuffled", help="Of dni: a control, others' guesses.")] = None,
     alternate: Annotated[bool | None, _Option("--alternate", help="Of dni: change the gradient at restarts.")] = None,
     first: Annotated[str | None, _Option(help="Of dni: gradients of the first epoch: real or synthetic.")] = None,
     switch: Annotated[str | None, _Option(metavar="A,B,...", help="Of dni: epochs that change it too.")] = None,
@@ -176,7 +182,7 @@ def train(
     lr: Annotated[float | None, _Option(help="Learning rate.")] = None,
     schedule: Annotated[str | None, _Option(help="Of the learning rate: constant, cosine or restarts.")] = None,
     warmup: Annotated[int | None, _Option(help="Updates over which a cosine schedule rises first.")] = None,
-    restart_base: Annotated[int | None, _Option(help="Epochs up to the first warm restart.")] = None,
+    restart_base: Annotated[float | None, _Option(help="Epochs up to the first warm restart.")] = None,
     restart_growth: Annotated[str | None, _Option(help="Of periods: boundary (5, 5, 10, 20) or multiply.")] = None,
     restart_multiple: Annotated[int | None, _Option(help="By which multiply grows each period.")] = None,
     restart_each: Annotated[str | None, _Option(help="Does the rate change each epoch, or each batch?")] = None,
@@ -231,6 +237,29 @@ def predict(
 ) -> int:
     """Write what a run says at the end of each sequence: classes, 0/1 or numbers, by its loss."""
     return _guarded("predict", run, data, out, force)
+
+
+@app.command()
+def compare(
+    task: Annotated[str, typer.Argument(metavar="TASK", help="As in 'evsim list tasks'.", show_default=False)],
+    learners: Annotated[str, _Option(metavar="A,B,...", help=RIVALS)] = "rtrl,bptt,tbptt,memup,dni",
+    setting: Annotated[list[str] | None, _Option("--set", metavar="KEY=VALUE", help=SETTING)] = None,
+    config: Annotated[str | None, _Option(metavar="FILE.toml", help="Settings; options go before them.")] = None,
+    out: Annotated[str | None, _Option(metavar="FILE.json", help="Results as they come; a later call goes on.")] = None,
+    json: Json = False,
+    length: Length = None,
+    cell: Annotated[str | None, _Option(help="As in 'evsim list cells'.")] = None,
+    units: Annotated[int | None, _Option(help="Units of each layer.")] = None,
+    window: Annotated[int | None, _Option(help="Of tbptt, memup, dni.")] = None,
+    streams: Annotated[int | None, _Option(help="Sequences side by side.")] = None,
+    lr: Annotated[float | None, _Option(help="Learning rate.")] = None,
+    epochs: Annotated[int | None, _Option(help="Passes over the training sequences.")] = None,
+    sequences: Annotated[int | None, _Option(help="In place of epochs, where each brings new ones.")] = None,
+    seed: Annotated[int | None, _Option(help="Of weights, masks and the order of sequences.")] = None,
+) -> int:
+    """Train the same network by several learners: same first weights, data, order and steps; what each comes to."""
+    given = _chosen(locals(), "learners", "setting", "config", "out", "json")
+    return _guarded("compare", given, learners, setting or [], config, out, json)
 
 
 @app.command()

@@ -48,6 +48,19 @@ def predict(run, data, out, force):
     print(f"{predict_run(run, data, out, force)} predictions are in {out}")
 
 
+def compare(given, learners, words, config, out, json):
+    """Train by several learners, and tell what each came to."""
+    from evsim import contest, show
+    from evsim.build import check_kind, parse_options
+
+    own = {name: check_kind(name, value) for name, value in parse_options(words).items()}
+    for name in own.keys() & given.keys():
+        raise ValueError(f"{name} was given twice: leave --set {name}={own[name]} out")
+    found = contest.compare({**own, **given}, learners, config, out)
+    show.show_contest(found, err=json)
+    _print_json(json, found)
+
+
 def plan(cell, options, rates, block, memory, given, json):
     """Tell what learners would take."""
     from evsim import show

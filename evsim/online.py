@@ -36,6 +36,11 @@ class Numba:
         return f"{cells}, {net.layout.trained:,} parameters, {name} holds {size}"
 
     @staticmethod
+    def stored(trainer):
+        """Bytes that the learner holds."""
+        return trainer.learner.memory["total"]
+
+    @staticmethod
     def figures(trainer):
         """What came out, for the summary."""
         found, ops = trainer.evaluate(), trainer.learner.ops

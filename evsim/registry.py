@@ -20,6 +20,7 @@ CELLS = {
 }
 LEARNERS = {
     "bptt": "evsim.learners.bptt:BPTT",
+    "dni": "evsim.models.dni:DNI",
     "eprop": "evsim.learners.eprop:EProp",
     "memup": "evsim.models.method:MemUP",
     "rflo": "evsim.learners.rflo:RFLO",

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from evsim.check import check_choice, check_count
+from evsim.check import check_choice, check_count, check_positive
 
 GROWTHS = ("boundary", "multiply")
 KINDS = ("real", "synthetic")
@@ -10,21 +10,22 @@ KINDS = ("real", "synthetic")
 
 @dataclass(frozen=True)
 class Restarts:
-    """Where periods begin, in whole numbers of whatever `base` counts.
+    """Where periods begin, in whatever `base` counts.
 
-    base: the first period. growth: "boundary": the end of a period is twice that of the one before, so that periods are
-    base, base, 2 base, 4 base, ... (as in the code of arXiv 1902.10630); "multiply": each is `multiple` times the one
-    before (SGDR, arXiv 1608.03983). multiple: at least 1.
+    base: the first period, at least 1. growth: "boundary": the end of a period is twice that of the one before, so
+    that periods are base, base, 2 base, 4 base, ... (as in the code of arXiv 1902.10630); "multiply": each is
+    `multiple` times the one before (SGDR, arXiv 1608.03983). multiple: at least 1.
 
     ValueError for other values.
     """
 
-    base: int
+    base: float
     growth: str = "boundary"
     multiple: int = 2
 
     def __post_init__(self):
-        check_count("restart_base", self.base)
+        if check_positive("restart_base", self.base) < 1:
+            raise ValueError(f"restart_base={self.base} is too short a period: give a number of epochs of at least 1")
         check_choice("restart_growth", self.growth, GROWTHS)
         check_count("restart_multiple", self.multiple)
 

@@ -77,6 +77,27 @@ def show_foreseen(rows, err=False):
     console.print(table)
 
 
+def show_contest(found, err=False):
+    """What each learner came to on the same task, one row each."""
+    console, table = _console(err), Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
+    rows = found["rows"]
+    columns = {
+        "test_accuracy": ("accuracy", _percent), "test_loss": ("loss", _number),
+        "bits_per_character": ("bits/char", _number), "perplexity": ("perplexity", _tenths), "steps": ("steps", _count),
+        "cpu_seconds": ("CPU s", _tenths), "stored_bytes": ("stored", _small_bytes), "peak_bytes": ("peak", _bytes),
+    }  # fmt: skip
+    columns = {name: form for name, form in columns.items() if any(name in row for row in rows)}
+    table.add_column("learner", overflow="fold")
+    table.add_column("under")
+    for title, _ in columns.values():
+        table.add_column(title, justify="right", no_wrap=True)
+    for row in rows:
+        cells = ["diverged"] if "failed" in row else [form(row.get(name)) for name, (_, form) in columns.items()]
+        table.add_row(row["learner"], "torch" if row["backend"] == "torch" else "evsim", *cells)
+    console.print(found["task"])
+    console.print(table)
+
+
 def show_plan(rows, err=False):
     """What learners would take, one row each."""
     console, table = _console(err), Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)

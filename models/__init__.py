@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from .convert import from_norse, from_snntorch
     from .core import Core, GatedCore, NorseCore
     from .detector import EntropyDetector, SurpriseDetector
+    from .dni import DNI
     from .evaluate import evaluate
     from .exchange import from_evsim, to_evsim
     from .fast import FastEGRU
@@ -20,13 +21,18 @@ if TYPE_CHECKING:
     from .method import MemUP, full, truncated
     from .model import Model
     from .network import EventCore, TorchNetwork, autograd_gradients
-    from .predictor import ContextPredictor, LinearPredictor
+    from .predictor import ContextPredictor, LinearPredictor, TiedPredictor
+    from .qrnn import QRNNCore
+    from .synthesiser import Synthesiser
+    from .tokens import EmbeddedCore
     from .trainer import RolloutTrainer
     from .words import TorchWords
 
 _MODULE_OF = {
     "ContextPredictor": "predictor",
     "Core": "core",
+    "DNI": "dni",
+    "EmbeddedCore": "tokens",
     "EntropyDetector": "detector",
     "EventCore": "network",
     "FastEGRU": "fast",
@@ -36,8 +42,11 @@ _MODULE_OF = {
     "Model": "model",
     "NorseCore": "core",
     "OnlineModule": "bridge",
+    "QRNNCore": "qrnn",
     "RolloutTrainer": "trainer",
     "SurpriseDetector": "detector",
+    "Synthesiser": "synthesiser",
+    "TiedPredictor": "predictor",
     "TorchNetwork": "network",
     "TorchWords": "words",
     "autograd_gradients": "network",
@@ -56,6 +65,8 @@ _MODULE_OF = {
 __all__ = [
     "ContextPredictor",
     "Core",
+    "DNI",
+    "EmbeddedCore",
     "EntropyDetector",
     "EventCore",
     "FastEGRU",
@@ -65,8 +76,11 @@ __all__ = [
     "Model",
     "NorseCore",
     "OnlineModule",
+    "QRNNCore",
     "RolloutTrainer",
     "SurpriseDetector",
+    "Synthesiser",
+    "TiedPredictor",
     "TorchNetwork",
     "TorchWords",
     "autograd_gradients",

@@ -9,7 +9,7 @@ import torch
 
 from evsim.files import DAMAGE, replacing
 
-FORMAT, VERSION = "evsim torch checkpoint", 1
+FORMAT, VERSION = "evsim torch checkpoint", 2
 
 
 def save_trainer(path, trainer):
@@ -17,21 +17,22 @@ def save_trainer(path, trainer):
 
     ValueError for a scheduler whose state JSON cannot hold.
     """
-    optimizer = trainer.optimizer.state_dict()
     arrays, numbers = {}, {}
-    for key, slots in optimizer["state"].items():
-        for name, value in slots.items():
-            (arrays if torch.is_tensor(value) else numbers)[f"optimizer/{key}/{name}"] = value
+    groups = _take_apart(trainer.optimizer, "optimizer", arrays, numbers)
     arrays |= {f"model/{name}": value for name, value in trainer.model.state_dict().items()}
     arrays |= {f"streams/{name}": value for name, value in trainer.at.arrays().items()}
     if trainer.detector is not None:
         arrays |= {f"detector/{name}": value for name, value in trainer.detector.state_dict().items()}
+    own = []
+    if trainer.synthetic is not None:
+        arrays |= {f"synthetic/{name}": value for name, value in trainer.synthetic.state_dict().items()}
+        own = _take_apart(trainer.synthetic.optimizer, "guessing", arrays, numbers)
     arrays["generator"] = trainer.generator.get_state()
     header = {
         "format": FORMAT, "version": VERSION, "settings": trainer.settings, "task": describe(trainer.task),
         "made": _made(trainer), "epoch": trainer.epoch, "updates": trainer.updates, "history": trainer.history,
         "reached": trainer.task.reached(), "graph": trainer.graph, "source": trainer.at.source.state(),
-        "groups": optimizer["param_groups"], "numbers": numbers,
+        "groups": groups, "synthetic_groups": own, "numbers": numbers,
         "scheduler": None if trainer.scheduler is None else trainer.scheduler.state_dict(),
     }  # fmt: skip
     try:
@@ -47,7 +48,7 @@ def save_trainer(path, trainer):
 
 def describe(task):
     """What a model has to know of a task, as JSON can hold it."""
-    names = "name", "n_in", "n_out", "loss", "memory_columns", "context_columns"
+    names = "name", "n_in", "n_out", "loss", "tokens", "memory_columns", "context_columns"
     return {name: getattr(task, name) for name in names}
 
 
@@ -91,15 +92,11 @@ def load_trainer(path, trainer):
     try:
         trainer.task.go_on_from(header.get("reached", {}))
         load_weights(trainer.model, arrays)
-        state = {}
-        for name, value in arrays.items():
-            if name.startswith("optimizer/"):
-                _, key, slot = name.split("/")
-                state.setdefault(int(key), {})[slot] = torch.from_numpy(value)
-        for name, value in header["numbers"].items():
-            _, key, slot = name.split("/")
-            state.setdefault(int(key), {})[slot] = value
-        trainer.optimizer.load_state_dict({"state": state, "param_groups": header["groups"]})
+        _put_together(trainer.optimizer, "optimizer", arrays, header["numbers"], header["groups"])
+        if trainer.synthetic is not None:
+            own = trainer.synthetic
+            own.load_state_dict(_part(arrays, "synthetic/"))
+            _put_together(own.optimizer, "guessing", arrays, header["numbers"], header["synthetic_groups"])
         if trainer.scheduler is not None:
             trainer.scheduler.load_state_dict(header["scheduler"])
         if trainer.detector is not None:
@@ -109,9 +106,29 @@ def load_trainer(path, trainer):
         trainer.graph, trainer.history[:] = header["graph"], header["history"]
         trainer.at.load_arrays(_part(arrays, "streams/"))
         trainer.at.source.load_state(header["source"])
+        load_weights(trainer.model, arrays)  # last, since streams that are made have drawn what dropout needs
     except (KeyError, RuntimeError, TypeError, ValueError) as error:
         raise ValueError(f"{path} does not fit this trainer ({error}): build it as the one that was saved") from None
     return trainer
+
+
+def _take_apart(optimizer, prefix, arrays, numbers):
+    """Put what an optimiser holds under prefix/parameter/slot in one of the two dicts; returns its groups."""
+    whole = optimizer.state_dict()
+    for key, slots in whole["state"].items():
+        for name, value in slots.items():
+            (arrays if torch.is_tensor(value) else numbers)[f"{prefix}/{key}/{name}"] = value
+    return whole["param_groups"]
+
+
+def _put_together(optimizer, prefix, arrays, numbers, groups):
+    """The opposite."""
+    state = {}
+    for name, value in {**arrays, **numbers}.items():
+        if name.startswith(f"{prefix}/"):
+            _, key, slot = name.split("/")
+            state.setdefault(int(key), {})[slot] = torch.from_numpy(value) if name in arrays else value
+    optimizer.load_state_dict({"state": state, "param_groups": groups})
 
 
 def load_weights(model, arrays):

@@ -9,13 +9,18 @@ from torch import nn
 from evsim.check import check_choice, check_count
 from evsim.registry import load_optional
 
+from .dropout import Dropout
+
 
 class Core(nn.Module):
     """What a trainer needs of a recurrent network.
 
-    n_in: inputs. width: numbers in m_t. A state is a tuple of tensors, each (batch, ...); all zeros at the start.
+    n_in: inputs. width: numbers in m_t. hears: what x may be: "numbers" (batch, T, n_in), "tokens" (batch, T), whole
+    numbers below n_in, each in place of n_in numbers. A state is a tuple of tensors, each (batch, ...); all zeros at
+    the start.
     """
 
+    hears: tuple[str, ...] = ("numbers",)
     n_in: int
     width: int
 
@@ -40,22 +45,25 @@ class GatedCore(Core):
 
     embed: numbers into which inputs are brought first, by weights N(0, 1), as for one-hot inputs; None: as they are.
     forget_bias: where an LSTM's forget gate starts (its two biases together). Far above 1 an untrained state lives for
-    hundreds of steps, which flatters truncated methods.
+    hundreds of steps, which flatters truncated methods. dropout: the part of its inputs, as brought in, of what one
+    layer tells the next, and of m that is set to 0 in training.
     """
 
-    def __init__(self, kind, n_in, units, layers=1, embed=None, forget_bias=1.0):
+    def __init__(self, kind, n_in, units, layers=1, embed=None, forget_bias=1.0, dropout=0.0):
         super().__init__()
         self.kind = check_choice("kind", kind, ("lstm", "gru"))
         self.n_in, self.width, self.layers = check_count("n_in", n_in), check_count("units", units), layers
         check_count("layers", layers)
         made = nn.LSTM if kind == "lstm" else nn.GRU
         self.embed = nn.Identity() if embed is None else embedding(n_in, check_count("embed", embed))
-        self.body = made(n_in if embed is None else embed, units, layers, batch_first=True)
+        heard, between = n_in if embed is None else embed, dropout if layers > 1 else 0.0
+        self.body = made(heard, units, layers, batch_first=True, dropout=between)
         if kind == "lstm":
             with torch.no_grad():
                 for k in range(layers):
                     getattr(self.body, f"bias_ih_l{k}")[units : 2 * units] = forget_bias
                     getattr(self.body, f"bias_hh_l{k}")[units : 2 * units] = 0.0
+        self.drop = Dropout(dropout)
 
     def begin(self, batch):
         states = 2 if self.kind == "lstm" else 1
@@ -63,7 +71,9 @@ class GatedCore(Core):
 
     def unroll(self, x, state):
         given = tuple(part.transpose(0, 1).contiguous() for part in state)  # torch has layers in front
-        m, after = self.body(self.embed(x), given if self.kind == "lstm" else given[0])
+        with self.drop.draws(x):
+            m, after = self.body(self.drop(self.embed(x)), given if self.kind == "lstm" else given[0])
+            m = self.drop(m)
         return m, tuple(part.transpose(0, 1) for part in (after if self.kind == "lstm" else (after,)))
 
 

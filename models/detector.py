@@ -11,6 +11,7 @@ from torch import nn
 
 from .loss import each_loss
 from .streams import as_tensors, of_task
+from .tokens import TokenLinear
 
 QUANTILES = 21
 CERTAIN, NARROW = 0.05, 0.25  # nats, or parts of the targets' own spread, below which a step is not uncertain
@@ -42,7 +43,8 @@ class RandomDetector(Detector):
     """No detector: all steps are as good. Drawn anew whenever targets are chosen."""
 
     def scores(self, x, padded, targets, keep):
-        return torch.zeros(keep.shape, dtype=x.dtype, device=x.device)
+        like = x.dtype if x.is_floating_point() else None
+        return torch.zeros(keep.shape, dtype=like, device=x.device)
 
 
 class EntropyDetector(Detector):
@@ -50,14 +52,15 @@ class EntropyDetector(Detector):
 
     Uncertainty: the entropy of what it says, in nats; for mse the spread of the quantiles that it says (quantile
     regression, Koenker and Bassett 1978, as in QR-DQN), in units of the target. batches, size: of its training, which
-    passes over the sequences PASSES times at most.
+    passes over the sequences PASSES times at most. tokens: as for a ContextPredictor.
     """
 
-    def __init__(self, model, loss, n_context, n_out, batches=200, size=32, hidden=64, lr=1e-2):
+    def __init__(self, model, loss, n_context, n_out, batches=200, size=32, hidden=64, lr=1e-2, tokens=False):
         self.model, self.loss, self.batches, self.size, self.n_out = model, loss, batches, size, n_out
         outputs = n_out * QUANTILES if loss == "mse" else n_out
-        heard = n_context * model.predictor.steps
-        self.net = nn.Sequential(nn.Linear(heard, hidden), nn.ReLU(), nn.Linear(hidden, outputs))
+        steps = model.predictor.steps
+        first = TokenLinear(n_context, hidden, steps) if tokens else nn.Linear(n_context * steps, hidden)
+        self.net = nn.Sequential(first, nn.ReLU(), nn.Linear(hidden, outputs))
         self.lr, self._ready = lr, False
 
     def prepare(self, source):
@@ -133,7 +136,7 @@ class SurpriseDetector(Detector):
 
     def __init__(self, model, loss, decay=0.99):
         self.model, self.loss, self.decay = model, loss, decay
-        self.average = copy.deepcopy(model).requires_grad_(False)
+        self.average = copy.deepcopy(model).requires_grad_(False).eval()
 
     def scores(self, x, padded, targets, keep):
         out, _ = self.average(x)
@@ -173,6 +176,6 @@ def build_detector(kind, model, task, seed=0):
     n_context = task.n_in if columns is None else len(columns)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        detector = EntropyDetector(model, task.loss, n_context, task.n_out)
+        detector = EntropyDetector(model, task.loss, n_context, task.n_out, tokens=task.tokens)
     detector.net.to(like)
     return detector

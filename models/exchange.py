@@ -13,6 +13,7 @@ from .core import NorseCore
 from .model import Model
 from .network import EventCore
 from .predictor import AsItIs, LinearPredictor
+from .tokens import EmbeddedCore
 
 
 def from_evsim(net):
@@ -23,12 +24,17 @@ def from_evsim(net):
     core = EventCore(check_network(net))
     if len(net.stack) > len(net.layers):
         return Model(core, AsItIs(net.n_out))
+    return Model(core, readout_of(net))
+
+
+def readout_of(net):
+    """The linear readout of an `evsim.Network` as a LinearPredictor; its parameters are copies."""
     given = net.parameters()
     with torch.random.fork_rng(devices=[]):  # what is drawn is overwritten
-        readout = LinearPredictor(core.width, net.n_out)
+        readout = LinearPredictor(net.layers[-1].units, net.n_out)
     readout.weight = nn.Parameter(torch.from_numpy(given["readout.weight"].copy()))
     readout.bias = nn.Parameter(torch.from_numpy(given["readout.bias"].copy()))
-    return Model(core, readout)
+    return readout
 
 
 def to_evsim(model):
@@ -36,11 +42,14 @@ def to_evsim(model):
 
     Cells of evsim under a linear or a leaky readout, and norse's LIF cells (their masks and conventions as in
     `from_norse`). The network hears what the core hears, so only the memory's columns of a task that has such.
-    TypeError for cores that evsim has no cell for and for predictors that read a context; ValueError for a readout that
-    is not that of the core's network, and for values out of range.
+    TypeError for cores that evsim has no cell for, for embeddings and for predictors that read a context; ValueError
+    for a readout that is not that of the core's network, and for values out of range.
     """
     core = getattr(model, "core", model)
     predictor = getattr(model, "predictor", None)
+    if isinstance(core, EmbeddedCore):
+        told = f"evsim's networks have no embedding of tokens, and this model has one of {core.body.n_in} numbers"
+        raise TypeError(f"{told}: build one of evsim's cells without embed")
     if isinstance(predictor, nn.Module) and not isinstance(predictor, LinearPredictor | AsItIs):
         told = f"{type(predictor).__name__} reads a context, which no readout of evsim does"
         raise TypeError(f"{told}: use a model with a LinearPredictor")

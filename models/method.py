@@ -25,7 +25,8 @@ class MemUP:
     quantiles that it says), "surprise" (the loss of slowly averaged copies of memory and predictor, on each step of an
     episode as it begins) or "random" (no detector: a control). every: a prediction point after that many steps of a
     rollout, and always one at its last; None: that one alone. current: the targets of the rollout's own steps are
-    learned from too; each of the two parts is a mean over its targets, and they are added.
+    learned from too; each of the two parts is a mean over its targets, and they are added. reduction: "mean", or "sum":
+    the rollout's own part is summed over its steps, and the mean over streams.
 
     ValueError or TypeError for values out of these ranges.
     """
@@ -35,6 +36,7 @@ class MemUP:
     detector: str = "entropy"
     every: int | None = None
     current: bool = True
+    reduction: str = "mean"
 
     backend = "torch"
     exact = False
@@ -51,6 +53,7 @@ class MemUP:
             check_count("window", self.window)
         check_count("targets", self.targets, 0)
         check_choice("detector", self.detector, DETECTORS)
+        check_choice("reduction", self.reduction, ("mean", "sum"))
         if self.every is not None:
             check_count("every", self.every)
             if self.every > (self.window or self.every):
@@ -75,11 +78,11 @@ class MemUP:
             raise ValueError(f"{told}: take a shorter window")
 
 
-def truncated(window):
+def truncated(window, reduction="mean"):
     """Truncated backpropagation through time (Williams and Peng 1990) over `window` steps: MemUP without a future."""
-    return MemUP(window, targets=0)
+    return MemUP(window, targets=0, reduction=reduction)
 
 
-def full():
+def full(reduction="mean"):
     """Backpropagation through all of time (Werbos 1990): a window as long as the sequence."""
-    return MemUP(None, targets=0)
+    return MemUP(None, targets=0, reduction=reduction)

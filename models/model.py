@@ -8,7 +8,8 @@ class Model(nn.Module):
     """What is said of step k: out = q(m_t, c_k), with m_t the memory of step t and c_k the context of step k.
 
     core: a `Core`. predictor: q. memory_columns, context_columns: columns of x that the core and q read; None: all. c_k
-    are q's last `predictor.steps` inputs up to k, zeros before the first.
+    are q's last `predictor.steps` inputs up to k, zeros before the first. Where the core hears tokens, x is (batch, T),
+    whole numbers, which have no columns; before the first stands -1.
     """
 
     def __init__(self, core, predictor, memory_columns=None, context_columns=None):
@@ -42,13 +43,16 @@ class Model(nn.Module):
 
     def padded(self, x):
         """x (batch, T, n_in) -> its context columns, behind as many steps of zeros as `contexts` looks back."""
+        if not x.is_floating_point():
+            ahead = self.predictor.steps - 1
+            return nn.functional.pad(x.long(), (ahead, 0), value=-1) if ahead else x
         seen = x if self.context_columns is None else x[..., self.context_columns]
         return nn.functional.pad(seen, (0, 0, self.predictor.steps - 1, 0))
 
     def contexts(self, padded, k):
         """Contexts of steps k (batch, n), counted from 0, of what `padded` gave -> (batch, n, ...)."""
         rows = torch.arange(len(k), device=k.device)[:, None]
-        if self.predictor.steps == 1:
+        if self.predictor.steps == 1 and padded.is_floating_point():
             return padded[rows, k]
         window = torch.arange(self.predictor.steps, device=k.device)
         return padded[rows[..., None], k[..., None] + window].flatten(2)

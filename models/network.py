@@ -16,6 +16,7 @@ class EventCore(Core):
     "/" for "."; absent weights are held at 0 by the masks.
     """
 
+    hears = ("numbers", "tokens")
     reads_out = False  # are a linear readout's parameters held too
 
     def __init__(self, net):
@@ -58,13 +59,15 @@ class EventCore(Core):
 
     def unroll(self, x, state):
         values, state, m = self.values(), self._layered(state), []
+        if not x.is_floating_point():
+            x = self._looked_up(x, values)
         for now in x.unbind(1):
             state = self.advance(now, state, values)
             m.append(state[-1][0])
         return torch.stack(m, 1), _flat(state)
 
     def advance(self, x, state, values):
-        """One time step: x (batch, n_in), state as from `start` -> new state."""
+        """One time step: x (batch, n_in), or weighted (batch, fed channels, n); state as from `start` -> new state."""
         heard, after = x, []
         for cell, names, (y, kept) in zip(self.stack, self.names, state, strict=True):
             words = TorchWords(getattr(cell, "pseudo", None))
@@ -74,6 +77,11 @@ class EventCore(Core):
             heard = cell.emit(words, s, q)
             after.append((heard, cell.keep(words, s, q)))
         return after
+
+    def _looked_up(self, tokens, values):
+        """What tokens (batch, T) tell the bottom layer, (batch, T, fed channels, n): as their one-hot vectors would."""
+        weight = values[self.names[0]["weight_in"]].reshape(-1, self.n_in)
+        return torch.nn.functional.embedding(tokens, weight.T).unflatten(-1, (-1, self.stack[0].units))
 
     def _layered(self, flat):
         """A state as `start` has it, from the tuple that `begin` gives."""
@@ -116,13 +124,16 @@ def _flat(state):
 def preactivations(cell, own, heard, y):
     """Channels of one layer, each (batch, n): inputs, recurrence and bias, each where the cell is fed by it.
 
-    own: the layer's weight_in, weight_rec and bias, with or without an axis of channels.
+    own: the layer's weight_in, weight_rec and bias, with or without an axis of channels. heard: (batch, m), or what its
+    weights have made of it already, (batch, fed channels, n).
     """
     a = list(own["bias"].reshape(len(cell.channels), cell.units))
     sides = [("weight_in", cell.in_channels, heard), ("weight_rec", cell.rec_channels, y)]
     for name, fed, source in sides[: 2 if cell.rec_channels else 1]:
-        for channel, weight in zip(fed, own[name].reshape(len(fed), cell.units, -1), strict=True):
-            a[channel] = a[channel] + source @ weight.T
+        weights = own[name].reshape(len(fed), cell.units, -1)
+        told = source.unbind(1) if source.ndim == 3 else [source @ weight.T for weight in weights]
+        for channel, drive in zip(fed, told, strict=True):
+            a[channel] = a[channel] + drive
     return a
 
 

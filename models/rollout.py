@@ -15,14 +15,10 @@ def rollout_loss(model, streams, method, loss, generator):
     """
     index, inside = streams.here()
     m, state = model.remember(streams.read(streams.x, index), streams.state)
-    parts, counted = [], {"right": 0, "judged": 0, "targets": 0}
+    parts, counted = [], _nothing()
     if method.current:
-        told = streams.read(streams.keep, index) & inside
-        if told.any():
-            out, wanted = _asked(model, streams, m, index, told)
-            parts.append(each_loss(loss, out, wanted).mean())
-            answers = streams.read(streams.answers, index)[told]
-            counted["right"], counted["judged"] = correct(out, wanted, answers, loss)
+        own, counted = told_loss(model, streams, m, index, inside, loss, method.reduction)
+        parts += [] if own is None else [own]
     if method.targets:
         at, step, chosen = choose_targets(streams, method, inside, generator)
         counted["targets"] = int(chosen.sum())
@@ -59,7 +55,24 @@ def choose_targets(streams, method, inside, generator):
     return at, step, torch.isfinite(value) & there[..., None]
 
 
-def _asked(model, streams, m, index, told):
-    """What is said of the window's own told steps, and their targets."""
+def told_loss(model, streams, m, index, inside, loss, reduction):
+    """(loss of the window's own told steps or None where there are none, a dict of what was counted).
+
+    index, inside (count, window): as `streams.here()` gives them. m: the memory at these steps. reduction: "mean" over
+    all told steps, or "sum" over those of a stream and mean over streams.
+    """
+    counted, told = _nothing(), streams.read(streams.keep, index) & inside
+    if not told.any():
+        return None, counted
     context = model.contexts(streams.padded, index)[told]
-    return model.predict(m[told][None], context[None])[0], streams.read(streams.targets, index)[told]
+    out, wanted = model.predict(m[told][None], context[None])[0], streams.read(streams.targets, index)[told]
+    each = each_loss(loss, out, wanted)
+    answers = streams.read(streams.answers, index)[told]
+    counted["right"], counted["judged"] = correct(out, wanted, answers, loss)
+    counted["told"], counted["told_loss"] = len(each), float(each.detach().sum())
+    return (each.mean() if reduction == "mean" else each.sum() / len(m)), counted
+
+
+def _nothing():
+    """right of judged answers; distant targets that were asked about; told steps and the sum of their losses."""
+    return {"right": 0, "judged": 0, "targets": 0, "told": 0, "told_loss": 0.0}

@@ -24,10 +24,10 @@ class Torch:
     shared = ()
 
     @staticmethod
-    def build(settings, task):
+    def build(settings, task, together=False):
         """A trainer that is ready to fit; torch keeps to one thread."""
         torch.set_num_threads(1)
-        return build_trainer(settings, task)
+        return build_trainer(settings, task, together)
 
     @staticmethod
     def prepare(settings, task):
@@ -51,13 +51,19 @@ class Torch:
         parameters = sum(p.numel() for p in trainer.model.parameters() if p.requires_grad)
         method = trainer.method
         what = {
-            "memup": f"MemUP over {method.window} steps, {method.targets} targets by {method.detector}",
-            "tbptt": f"TBPTT over {method.window} steps",
-            "bptt": "BPTT",
-        }[method.kind]  # fmt: skip
+            "memup": lambda: f"MemUP over {method.window} steps, {method.targets} targets by {method.detector}",
+            "dni": lambda: f"DNI over {method.window} steps, synthetic gradients times {method.scale:g}",
+            "tbptt": lambda: f"TBPTT over {method.window} steps",
+            "bptt": lambda: "BPTT",
+        }[method.kind]()  # fmt: skip
         kind, layers = settings["cell"], settings["layers"]
         units = f"{settings['units']} {kind}" + (f" in each of {layers} layers" if layers > 1 else "")
         return f"{units}, {parameters:,} parameters, {what}, torch on {settings['device']}"
+
+    @staticmethod
+    def stored(trainer):
+        """Bytes that autograd keeps for backward, at most."""
+        return trainer.graph["bytes"]
 
     @staticmethod
     def figures(trainer):
@@ -84,7 +90,7 @@ class Trained:
         if self.settings is None:
             told = f"{path} was not written by evsim train, so how its model was built is not known"
             raise ValueError(f"{told}: build the trainer in Python and call its load(path)")
-        self._task = SimpleNamespace(**header["task"])
+        self._task = SimpleNamespace(**{"tokens": False, **header["task"]})  # older ones do not say
         self.n_in, self.n_out, self.loss = self._task.n_in, self._task.n_out, self._task.loss
         self._model = model_of(self.settings, self._task)
         load_weights(self._model, arrays)

@@ -11,17 +11,23 @@ from evsim.sequences import as_sequences
 class Source:
     """A task's training sequences without end, epoch after epoch, each in a new order.
 
-    dtype: of the floats. seed: of the order.
+    dtype: of the floats. seed: of the order. as_trainer: the order is that of an `evsim.Trainer` of this seed.
     """
 
-    def __init__(self, task, dtype, seed):
-        self.task, self.dtype, self.seed = task, dtype, seed
+    def __init__(self, task, dtype, seed, as_trainer=False):
+        self.task, self.dtype, self.seed, self.as_trainer = task, dtype, seed, as_trainer
         self.epoch, self.place = 0, 0
         self._open()
 
     def _open(self):
         self._data = of_task(self.task, self.task.training(self.epoch), self.dtype)
-        self._order = np.random.default_rng((self.seed, self.epoch)).permutation(len(self._data))
+        if self.as_trainer:
+            rng = np.random.default_rng(self.seed)
+            for _ in range(self.epoch):
+                rng.permutation(len(self._data))
+        else:
+            rng = np.random.default_rng((self.seed, self.epoch))
+        self._order = rng.permutation(len(self._data))
 
     def __len__(self):
         """Sequences in an epoch."""

@@ -1,18 +1,12 @@
 """Study: training methods side by side on one task, each run in a process of its own, and what each of them came to."""
 
 import json
-import multiprocessing
-import os
 import statistics
 import time
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 
-from evsim.files import write_text
+from evsim.processes import run_each
 from evsim.registry import lookup
-
-PINS: dict[str, str] = {f"{name}_NUM_THREADS": "1" for name in ("OMP", "OPENBLAS", "MKL", "NUMBA")}
 
 
 @dataclass(frozen=True)
@@ -124,32 +118,16 @@ def run_all(arms, seeds, path=None, workers=2, tell=print) -> list[dict]:
 
     path: a JSON file to which every result is added as it comes, and whose results are not made again.
     """
-    done = json.loads(Path(path).read_text(encoding="utf-8")) if path and Path(path).exists() else []
-    known = {_key(row) for row in done}
-    wanted = [(arm, seed) for seed in seeds for arm in arms]
-    missing = [(arm, seed) for arm, seed in wanted if _key({**asdict(arm), "seed": seed}) not in known]
-    before = {name: os.environ.get(name) for name in PINS}
-    os.environ.update(PINS)  # children are started with them
-    try:
-        context = multiprocessing.get_context("spawn")
-        with ProcessPoolExecutor(workers, context, max_tasks_per_child=1) as pool:
-            jobs = {pool.submit(run_arm, arm, seed): arm for arm, seed in missing}
-            for job in as_completed(jobs):
-                row = job.result()
-                done.append(row)
-                tell(_line(row))
-                if path:
-                    write_text(Path(path), json.dumps(done, indent=1) + "\n")
-    finally:
-        for name, value in before.items():
-            os.environ.pop(name) if value is None else os.environ.update({name: value})
-    order = {_key({**asdict(arm), "seed": seed}): k for k, (arm, seed) in enumerate(wanted)}
-    return sorted((row for row in done if _key(row) in order), key=lambda row: order[_key(row)])
+    jobs = [(asdict(arm), seed) for seed in seeds for arm in arms]
+    return run_each(_run, jobs, workers, path, lambda row: tell(_line(row)))
+
+
+def _run(arm, seed):
+    return run_arm(Arm(**arm), seed)
 
 
 def _key(row):
-    fields = Arm.__dataclass_fields__
-    return json.dumps([row["seed"], {name: row[name] for name in fields}], sort_keys=True)
+    return json.dumps([row["seed"], {name: row[name] for name in Arm.__dataclass_fields__}], sort_keys=True)
 
 
 def _line(row):

@@ -1,4 +1,4 @@
-"""RolloutTrainer: trains a torch model by MemUP, TBPTT or BPTT, one update a rollout."""
+"""RolloutTrainer: trains a torch model by MemUP, DNI, TBPTT or BPTT, one update a rollout."""
 
 import math
 import time
@@ -11,24 +11,28 @@ from evsim.check import check_choice, check_count, check_positive, check_seed
 from evsim.interrupt import Interrupt
 
 from .detector import build_detector, refuse_certain
+from .dni import DNI
 from .evaluate import evaluate
 from .method import MemUP
 from .model import Model
 from .rollout import rollout_loss
 from .saved_tensors import watched
 from .streams import Source, Streams, of_task
+from .synthetic import SyntheticGradients
 
+_SYNTHESISER_SEED = 2
 _DETECTOR_SEED = 2**20  # the detector learns from sequences in an order of its own, which leaves the streams' as it is
 
 
 class RolloutTrainer:
     """Trains a `Model` on a task's sequences, `streams` of them side by side, each at a random place at first.
 
-    model: Model, moved to `device`. method: MemUP, or what `truncated` and `full` give. task: an `evsim.task.Task`.
+    model: Model, moved to `device`. method: MemUP, DNI, or what `truncated` and `full` give. task: `evsim.task.Task`.
     optimizer: any torch optimiser over the model's parameters, or None for Adam(3e-3). scheduler: a torch learning-rate
     scheduler, stepped after every update (ReduceLROnPlateau: after every epoch, by the validation loss where there is
     one), or a function from the optimiser to one. clip: bound on the gradient's norm, or None. seed: of the streams'
-    places and of the order of sequences. phase: "random", or "same": all streams begin at a first step together.
+    places and of the order of sequences. phase: "random", or "same": all streams begin at a first step together, and
+    take sequences in the order in which an `evsim.Trainer` of that seed does.
 
     ValueError for a window that is longer than the task's sequences, and a model that does not fit the task.
     """
@@ -39,8 +43,9 @@ class RolloutTrainer:
     ):  # fmt: skip
         if not isinstance(model, Model):
             raise TypeError(f"model is {model!r}: pass an evsim.models.Model, such as from_evsim(net)")
-        if not isinstance(method, MemUP):
-            raise TypeError(f"method is {method!r}: pass MemUP(window, targets), truncated(window) or full()")
+        if not isinstance(method, MemUP | DNI):
+            told = "pass MemUP(window, targets), DNI(window), truncated(window) or full()"
+            raise TypeError(f"method is {method!r}: {told}")
         check_fit(model, task)
         check_seed(seed)
         check_choice("phase", phase, ("random", "same"))
@@ -56,11 +61,16 @@ class RolloutTrainer:
         self.streams = check_count("streams", streams)
         self.clip = None if clip is None else check_positive("clip", clip)
         self.dtype = np.float64 if next(model.parameters()).dtype == torch.float64 else np.float32
-        source = Source(self.task, self.dtype, seed)
+        source = Source(self.task, self.dtype, seed, phase == "same")
         self._later = Source(self.task, self.dtype, seed + _DETECTOR_SEED)
         if not self.task.level():  # whose sequences grow longer than any window
             method.check_steps(source.longest())
-        self.detector = build_detector(method.detector, self.model, task, seed) if method.targets else None
+        self.detector = None
+        if isinstance(method, MemUP) and method.targets:
+            self.detector = build_detector(method.detector, self.model, task, seed)
+        self.synthetic = None  # what DNI adds; its `synthesiser` and `optimizer` may be replaced
+        if isinstance(method, DNI):
+            self.synthetic = SyntheticGradients(method, self.model, self.task, int(seed) + _SYNTHESISER_SEED)
         self.generator = torch.Generator().manual_seed(int(seed))
         self._begin = lambda: self._start(source, seed, device, phase)
         self._at: Any = None
@@ -80,6 +90,11 @@ class RolloutTrainer:
         return updates_per_epoch(self.task, self.method, self.streams)
 
     @property
+    def phase(self):
+        """ "real" or "synthetic" in the present epoch, under DNI; None otherwise."""
+        return self.method.phase(self.epoch + 1) if isinstance(self.method, DNI) else None
+
+    @property
     def at(self):
         """The Streams; made, and the detector prepared, when first asked for."""
         if self._at is None:
@@ -87,36 +102,48 @@ class RolloutTrainer:
         return self._at
 
     def rollout(self):
-        """Read one window of all streams, and update the weights if a target was met.
+        """Read one window of all streams, and update the weights if a target was met or a synthetic gradient sent.
 
-        Returns a dict: loss (None without a target), right and judged (of answers in the window), targets (distant ones
-        that were asked about).
+        Returns a dict: loss (what was minimised; None without a target), right and judged (of answers in the window),
+        targets (distant ones that were asked about), told and told_loss (the window's own told steps, and the sum of
+        their losses).
         FloatingPointError if the loss or its gradient is not finite; no weight is changed then.
         """
-        model, at = self.model, self.at
-        loss, state, counted = rollout_loss(model, at, self.method, self.task.loss, self.generator)
-        if loss is not None:
-            value = float(loss.detach())
-            if not math.isfinite(value):
-                told = f"the loss became {value} at update {self.updates + 1}"
-                raise FloatingPointError(f"{told}: lower the learning rate or pass clip=")
-            self.optimizer.zero_grad()
-            loss.backward()
+        self.optimizer.zero_grad()
+        loss, learns, state, counted = self._backward()
+        if loss is not None and not math.isfinite(loss):
+            told = f"the loss became {loss} at update {self.updates + 1}"
+            raise FloatingPointError(f"{told}: lower the learning rate or pass clip=")
+        if learns:
             most = math.inf if self.clip is None else self.clip
-            norm = float(torch.nn.utils.clip_grad_norm_(model.parameters(), most))
+            norm = float(torch.nn.utils.clip_grad_norm_(self.model.parameters(), most))
             if not math.isfinite(norm):
                 told = f"the gradient's norm became {norm} at update {self.updates + 1}"
                 raise FloatingPointError(f"{told}: lower the learning rate, or the threshold's height")
             self.optimizer.step()
             if self.scheduler is not None and not self._by_epochs:
                 self.scheduler.step()
-            model.project()
+            self.model.project()
             self.updates += 1
             if self.detector is not None:
                 self.detector.after_update()
+        if self.synthetic is not None:
+            self.synthetic.update()
         with torch.no_grad():
-            at.move_on(state)
-        return {"loss": None if loss is None else value, **counted}
+            self.at.move_on(state)
+        return {"loss": loss, **counted}
+
+    def _backward(self):
+        """(loss or None, is there a gradient, the state after the window, what was counted); leaves the gradient."""
+        model, at = self.model, self.at
+        if self.synthetic is not None:
+            loss, learns, state, counted = self.synthetic.backward(model, at, self.phase)
+            return None if loss is None else float(loss), learns, state, counted
+        loss, state, counted = rollout_loss(model, at, self.method, self.task.loss, self.generator)
+        if loss is None:
+            return None, False, state, counted
+        loss.backward()
+        return float(loss.detach()), True, state, counted
 
     def measure(self):
         """One `rollout`, noting in `graph` what its graph holds, the most so far.
@@ -206,8 +233,12 @@ class RolloutTrainer:
         return self.optimizer.param_groups[0]["lr"]
 
     def _close_epoch(self, sums, validate):
+        synthetic = {}
+        if self.synthetic is not None:
+            synthetic = {"phase": self.phase, **self.synthetic.skill()}
+            self.synthetic.clear()
         self.epoch += 1
-        row = {"epoch": self.epoch, **sums.row(self), "updates": self.updates, "learning_rate": sums.rate}
+        row = {"epoch": self.epoch, **synthetic, **sums.row(self), "updates": self.updates, "learning_rate": sums.rate}
         if validate:
             found = self.evaluate(self.task.split("validation"))
             row["validation_loss"], row["validation_accuracy"] = found["loss"], found["accuracy"]
@@ -257,7 +288,7 @@ class _Sums:
 
     def __init__(self, rate):
         self.rate = rate
-        self.loss = self.losses = self.right = self.judged = self.rollouts = 0
+        self.loss = self.losses = self.right = self.judged = self.rollouts = self.told = self.told_loss = 0
         self.began, self.cpu = time.monotonic(), time.process_time()
 
     def add(self, found):
@@ -265,12 +296,15 @@ class _Sums:
         if found["loss"] is not None:
             self.loss, self.losses = self.loss + found["loss"], self.losses + 1
         self.right, self.judged = self.right + found["right"], self.judged + found["judged"]
+        self.told, self.told_loss = self.told + found["told"], self.told_loss + found["told_loss"]
 
     def row(self, trainer):
         seconds = time.monotonic() - self.began
         steps = self.rollouts * trainer.streams * trainer.window
+        asked = self.loss / max(self.losses, 1)  # where none but distant targets are
+        loss = self.told_loss / self.told if self.told else asked
         return {
-            "loss": self.loss / max(self.losses, 1), "accuracy": self.right / self.judged if self.judged else None,
+            "loss": loss, "accuracy": self.right / self.judged if self.judged else None,
             "steps": steps, "steps_per_second": steps / max(seconds, 1e-9), "seconds": round(seconds, 3),
             "cpu_seconds": round(time.process_time() - self.cpu, 3),
         }  # fmt: skip

@@ -33,7 +33,7 @@ with warnings.catch_warnings():
     import norse.torch
 
 pytestmark = pytest.mark.nojit
-CORES = ("lstm", "gru", "norse-lif", "norse-lsnn", "egru", "evrnn", "lif", "cubalif", "alif", "adlif")
+CORES = ("lstm", "gru", "qrnn", "norse-lif", "norse-lsnn", "egru", "evrnn", "lif", "cubalif", "alif", "adlif")
 
 
 @pytest.mark.parametrize("stack", SINGLE + PAIRS + TRIPLES[:3], ids="-".join)
@@ -217,7 +217,7 @@ def test_what_has_no_counterpart_is_refused():
         NorseCore("norse-lif", 1, 2, p=norse.torch.LIFParameters(v_leak=torch.tensor(0.3)))
     with pytest.raises(TypeError, match=r"pass an evsim\.Network"):
         from_evsim("net")
-    with pytest.raises(ValueError, match="cell 'elman' is unknown: choose one of lstm, gru, norse-lif"):
+    with pytest.raises(ValueError, match="cell 'elman' is unknown: choose one of lstm, gru, qrnn, norse-lif"):
         build_core("elman", 1, 1)
     with pytest.raises(ValueError, match="predictor"):
         build_model(lookup("task", "spiral")(), predictor="tree")

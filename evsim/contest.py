@@ -1,0 +1,126 @@
+"""Contest: learners side by side on one task: the same cells, first weights, order of sequences and number of steps."""
+
+import inspect
+import time
+from typing import Any
+
+from evsim.backends import choose_backend, foreign
+from evsim.build import BASE, KINDS, LEARNER_OPTIONS, check_kind, merge, parse_options, read_settings, resolve
+from evsim.check import named
+from evsim.processes import run_each
+from evsim.registry import lookup
+from evsim.runs import backend_of, peak_bytes, tell
+
+LEARNERS = "rtrl,bptt,tbptt,memup,dni"
+_SHARED = ("cell", "units", "layers", "density", "density_in", "half_width", "threshold", "reset", "tau", "streams",
+           "optimizer", "lr", "schedule", "clip", "epochs", "dtype", "seed")  # fmt: skip
+
+
+def compare(given: dict[str, Any], learners: str = LEARNERS, config=None, path=None) -> dict[str, Any]:
+    """Train the same network on the same task by each of `learners`, one after another, each in a fresh process.
+
+    given, config: settings, as for a run. Those that some learner has no use for are left out there. learners: names,
+    each with settings of its own behind it: "rtrl,tbptt window=5,dni window=5 scale=1". path: a JSON file to which
+    results are added as they come; what it holds is not done again.
+
+    All start from the weights of the same `evsim.Network` (`lstm` and other cells of torch from the same seed), read
+    the same sequences in the same order, in batches of `streams`, and take the losses of a batch's steps as a sum.
+    Learners that evsim has itself are run by it, the others by torch. Under memup the predictor reads the context too,
+    without which nothing distant can be asked for; all others have a linear readout.
+
+    Returns a dict with the task's name and "rows", one dict a learner: learner, backend, cell, test_accuracy,
+    test_loss and what that means, steps, updates, cpu_seconds (training and a validation an epoch), stored_bytes (what
+    the learner or autograd holds), peak_bytes (of the process); or "failed", if training diverged.
+    ValueError for settings and learners that do not exist, or that no learner has a use for.
+    """
+    chosen = merge(given, None if config is None else read_settings(config))
+    entries = _entries(learners)
+    jobs, unused = [], set(chosen)
+    for title, own in entries:
+        with named(f"learners, {title!r}"):
+            settings = _settings(chosen, own)
+            unused -= set(settings)
+            settings, task = resolve(settings)  # what is wrong shows before anything is trained
+            if "epoch_size" in settings:  # whole batches, so that all read equally many steps
+                settings["epoch_size"] = -(-task.sizes["train"] // settings["streams"]) * settings["streams"]
+        jobs.append((title, settings))
+    for name in sorted(unused):
+        raise ValueError(f"{name}={chosen[name]!r} is of no use to any of {learners}: leave it out")
+    rows = run_each(train_one, jobs, path=path, tell=lambda row: tell(_line(row)))
+    return {"task": jobs[0][1].get("task", "data"), "rows": rows}
+
+
+def _entries(text):
+    """[(title, its own settings, the learner among them)]."""
+    found = {}
+    for part in text.split(","):
+        name, *words = part.split() or [""]
+        title = " ".join([name, *words])
+        with named(f"learners, {title!r}"):
+            lookup("learner", name)
+            if title in found:
+                raise ValueError("it is there twice: leave one of them out")
+            options = parse_options(words)
+            found[title] = {"learner": name} | {key: check_kind(key, value) for key, value in options.items()}
+    return list(found.items())
+
+
+def _settings(chosen, own):
+    """What one learner is trained with: `own`, and of `chosen` and the task's defaults what it has a use for."""
+    task = lookup("task", chosen["task"]) if "task" in chosen else None
+    defaults = {**BASE, **(task.defaults if task is not None and isinstance(task.defaults, dict) else {})}
+    defaults = {"clip": 1.0, **defaults}
+    shared = {name: defaults[name] for name in _SHARED if name in defaults and not _replaced(name, chosen)}
+    settings = {**shared, **chosen, **own}
+    settings["backend"] = choose_backend(settings)
+    if settings["backend"] == "torch":
+        settings.setdefault("predictor", "context" if own["learner"] == "memup" else "linear")
+        if own["learner"] != "dni":
+            settings.setdefault("reduction", "sum")
+    taken = inspect.signature(lookup("learner", own["learner"])).parameters
+    others = foreign(settings)
+    if settings["backend"] == "numba":
+        others |= {name: "" for name in LEARNER_OPTIONS if name not in taken}
+    if settings["schedule"] != "restarts" and "restart_base" not in settings:
+        others |= {name: "" for name in KINDS if name.startswith("restart_")}
+    return {name: value for name, value in settings.items() if name in own or name not in others}
+
+
+def _replaced(name, chosen):
+    """Was a partner of that setting chosen, which takes its place?"""
+    return (name == "epochs" and "sequences" in chosen) or (name == "half_width" and "cell" in chosen)
+
+
+def train_one(title: str, settings: dict[str, Any], enough: float | None = None) -> dict[str, Any]:
+    """Train as settings of a single seed say, on batches of sequences in the order of `evsim.Trainer`; what came of it.
+
+    enough: stop after an epoch whose validation loss is no more than that. The row is as `compare` has it, with
+    "history", a dict for each epoch. Meant for a process that does nothing else.
+    """
+    settings, task = resolve(settings)
+    backend = backend_of(settings)
+    trainer = backend.build(settings, task, together=True)
+    backend.prepare(settings, task)
+    row = {"learner": title, "backend": settings["backend"], "cell": settings["cell"], "seed": settings["seed"]}
+    cpu = time.process_time()
+    try:
+        for epoch in range(1, settings["epochs"] + 1):
+            last = trainer.fit(epochs=epoch)[-1]
+            if enough is not None and last["validation_loss"] <= enough:
+                break
+    except FloatingPointError as error:
+        return {**row, "failed": str(error), "history": list(trainer.history)}
+    cpu = time.process_time() - cpu
+    found = backend.figures(trainer)
+    kept = ("test_accuracy", "test_loss", "bits_per_character", "perplexity", "steps", "updates")
+    return {
+        **row, **{name: found[name] for name in kept if name in found}, "cpu_seconds": cpu,
+        "stored_bytes": backend.stored(trainer), "peak_bytes": peak_bytes(), "settings": settings,
+        "history": list(trainer.history),
+    }  # fmt: skip
+
+
+def _line(row):
+    if "failed" in row:
+        return f"{row['learner']}: {row['failed']}"
+    return f"{row['learner']}: loss {row['test_loss']:.4f}, {row['cpu_seconds']:.1f} CPU seconds"
