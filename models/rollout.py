@@ -15,10 +15,10 @@ def rollout_loss(model, streams, method, loss, generator):
     """
     index, inside = streams.here()
     m, state = model.remember(streams.read(streams.x, index), streams.state)
-    parts, counted = [], _nothing()
+    own, counted = None, _counts(inside)
     if method.current:
         own, counted = told_loss(model, streams, m, index, inside, loss, method.reduction)
-        parts += [] if own is None else [own]
+    parts = [] if own is None else [own]
     if method.targets:
         at, step, chosen = choose_targets(streams, method, inside, generator)
         counted["targets"] = int(chosen.sum())
@@ -61,7 +61,7 @@ def told_loss(model, streams, m, index, inside, loss, reduction):
     index, inside (count, window): as `streams.here()` gives them. m: the memory at these steps. reduction: "mean" over
     all told steps, or "sum" over those of a stream and mean over streams.
     """
-    counted, told = _nothing(), streams.read(streams.keep, index) & inside
+    counted, told = _counts(inside), streams.read(streams.keep, index) & inside
     if not told.any():
         return None, counted
     context = model.contexts(streams.padded, index)[told]
@@ -73,6 +73,6 @@ def told_loss(model, streams, m, index, inside, loss, reduction):
     return (each.mean() if reduction == "mean" else each.sum() / len(m)), counted
 
 
-def _nothing():
-    """right of judged answers; distant targets that were asked about; told steps and the sum of their losses."""
-    return {"right": 0, "judged": 0, "targets": 0, "told": 0, "told_loss": 0.0}
+def _counts(inside):
+    """Steps read, right of judged answers, distant targets asked about, told steps and the sum of their losses."""
+    return {"steps": int(inside.sum()), "right": 0, "judged": 0, "targets": 0, "told": 0, "told_loss": 0.0}

@@ -104,9 +104,9 @@ class RolloutTrainer:
     def rollout(self):
         """Read one window of all streams, and update the weights if a target was met or a synthetic gradient sent.
 
-        Returns a dict: loss (what was minimised; None without a target), right and judged (of answers in the window),
-        targets (distant ones that were asked about), told and told_loss (the window's own told steps, and the sum of
-        their losses).
+        Returns a dict: loss (what was minimised; None without a target), steps (of all streams), right and judged (of
+        answers in the window), targets (distant ones that were asked about), told and told_loss (the window's own told
+        steps, and the sum of their losses).
         FloatingPointError if the loss or its gradient is not finite; no weight is changed then.
         """
         self.optimizer.zero_grad()
@@ -272,7 +272,9 @@ def updates_per_epoch(task, method, streams):
 
 def check_fit(model, task):
     """ValueError unless a model hears what a task shows, answers as it asks, and has something to train."""
-    hears, columns = model.core.n_in, model.memory_columns
+    kind, hears, columns = "tokens" if task.tokens else "numbers", model.core.n_in, model.memory_columns
+    if kind not in model.core.hears:
+        raise ValueError(f"{task.name} shows {kind}, which the model's core does not hear: build it for that task")
     shown = task.n_in if columns is None else len(columns)
     if hears != shown:
         raise ValueError(f"the memory hears {hears} inputs, but {task.name} shows it {shown}: build it for that task")
@@ -288,11 +290,11 @@ class _Sums:
 
     def __init__(self, rate):
         self.rate = rate
-        self.loss = self.losses = self.right = self.judged = self.rollouts = self.told = self.told_loss = 0
+        self.loss = self.losses = self.right = self.judged = self.told = self.told_loss = self.steps = 0
         self.began, self.cpu = time.monotonic(), time.process_time()
 
     def add(self, found):
-        self.rollouts += 1
+        self.steps += found["steps"]
         if found["loss"] is not None:
             self.loss, self.losses = self.loss + found["loss"], self.losses + 1
         self.right, self.judged = self.right + found["right"], self.judged + found["judged"]
@@ -300,11 +302,10 @@ class _Sums:
 
     def row(self, trainer):
         seconds = time.monotonic() - self.began
-        steps = self.rollouts * trainer.streams * trainer.window
         asked = self.loss / max(self.losses, 1)  # where none but distant targets are
         loss = self.told_loss / self.told if self.told else asked
         return {
             "loss": loss, "accuracy": self.right / self.judged if self.judged else None,
-            "steps": steps, "steps_per_second": steps / max(seconds, 1e-9), "seconds": round(seconds, 3),
+            "steps": self.steps, "steps_per_second": self.steps / max(seconds, 1e-9), "seconds": round(seconds, 3),
             "cpu_seconds": round(time.process_time() - self.cpu, 3),
         }  # fmt: skip

@@ -10,6 +10,7 @@ from oracle import SINGLE, network
 from test_cli import _here, run  # noqa: F401
 from torch import nn
 
+from evsim.backends import refuse_others
 from evsim.models import (
     ContextPredictor,
     EmbeddedCore,
@@ -281,3 +282,11 @@ def test_what_belongs_elsewhere_is_refused(capsys):
     with pytest.raises(ValueError, match="task 'letters' shows tokens, which have no columns"):
         build_model(other)
     assert isinstance(GatedCore("gru", 2, 3).embed, nn.Identity)
+
+
+def test_an_embedding_by_default_is_for_the_cells_that_need_one():
+    """What a task has for its LSTM does not stand between evsim's cells and their network."""
+    for cell, chosen, stays in (("egru", {}, False), ("egru", {"embed": 64}, True), ("qrnn", {}, True)):
+        settings = {"backend": "torch", "learner": "tbptt", "predictor": "linear", "cell": cell, "embed": 64}
+        refuse_others(settings, chosen)
+        assert ("embed" in settings) == stays
