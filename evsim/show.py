@@ -29,7 +29,7 @@ def show_seeds(summary, err=False):
     console.print(_title(summary), soft_wrap=True)
     table = Table()
     columns = {
-        "solved_symbols": ("solved symbols", _count), "solved_repeats": ("repeats", _count),
+        "solved_symbols": ("solved", _count), "solved_repeats": ("repeats", _count),
         "test_accuracy": ("accuracy", _percent), "test_loss": ("loss", _number), "activity": ("activity", _percent),
         "phi_rate": ("phi-rate", _percent), "macs_per_step": ("multiply-adds", _count), "updates": ("updates", _count),
         "train_seconds": ("seconds", _tenths), "train_cpu_seconds": ("CPU seconds", _tenths),
@@ -82,6 +82,7 @@ def show_contest(found, err=False):
     console, table = _console(err), Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
     rows = found["rows"]
     columns = {
+        "solved_symbols": ("solved", _count), "solved_repeats": ("repeats", _count),
         "test_accuracy": ("accuracy", _percent), "test_loss": ("loss", _number),
         "bits_per_character": ("bits/char", _number), "perplexity": ("perplexity", _tenths), "steps": ("steps", _count),
         "cpu_seconds": ("CPU s", _tenths), "stored_bytes": ("stored", _small_bytes), "peak_bytes": ("peak", _bytes),
