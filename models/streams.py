@@ -42,16 +42,12 @@ class Source:
         found = []
         while count:
             if self.place == len(self._order):
-                self.next_epoch()
+                self.epoch, self.place = self.epoch + 1, 0
+                self._open()
             where = self._order[self.place : self.place + count]
             self.place, count = self.place + len(where), count - len(where)
             found.append(as_tensors(self._data, where))
         return [torch.cat(parts) for parts in zip(*found)] if len(found) > 1 else found[0]
-
-    def next_epoch(self):
-        """Leave out what remains of the present epoch."""
-        self.epoch, self.place = self.epoch + 1, 0
-        self._open()
 
     def state(self):
         """Where it stands, for `load_state`."""

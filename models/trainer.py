@@ -246,7 +246,7 @@ class RolloutTrainer:
         if sums.losses:  # an epoch that was cut short may have met no target
             row = self.task.note(row)
         if self.task.level() != level:  # the streams are full of sequences of the old level
-            self.at.source.next_epoch()
+            self.at.source.load_state([self.epoch, 0])
             self._at = None
         if self._by_epochs:
             self.scheduler.step(row.get("validation_loss", row["loss"]))
