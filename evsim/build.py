@@ -113,8 +113,10 @@ def resolve(chosen: dict[str, Any]) -> tuple[dict[str, Any], Task]:
             settings.pop(name, None)  # a default of the task's that goes with another default
     refuse_others(settings, chosen)
     task = task.side_by_side(settings["streams"])
-    for name in task.options:
-        settings[name] = getattr(task, name)
+    settings |= {name: getattr(task, name) for name in task.options if getattr(task, name) is not None}
+    if task.level() and settings["schedule"] != "constant":
+        told = f"schedule={settings['schedule']!r} has to know how many updates there will be"
+        raise ValueError(f"{told}, which a curriculum does not: leave it out, or give --schedule constant")
     if isinstance(task, ArrayTask):
         settings.update(data=str(Path(settings["data"]).resolve()), loss=task.loss)
     if "seeds" in settings:

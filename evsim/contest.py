@@ -5,7 +5,17 @@ import time
 from typing import Any
 
 from evsim.backends import choose_backend, foreign
-from evsim.build import BASE, KINDS, LEARNER_OPTIONS, check_kind, merge, parse_options, read_settings, resolve
+from evsim.build import (
+    BASE,
+    KINDS,
+    LEARNER_OPTIONS,
+    build_task,
+    check_kind,
+    merge,
+    parse_options,
+    read_settings,
+    resolve,
+)
 from evsim.check import named
 from evsim.processes import run_each
 from evsim.registry import lookup
@@ -29,8 +39,9 @@ def compare(given: dict[str, Any], learners: str = LEARNERS, config=None, path=N
     without which nothing distant can be asked for; all others have a linear readout.
 
     Returns a dict with the task's name and "rows", one dict a learner: learner, backend, cell, test_accuracy,
-    test_loss and what that means, steps, updates, cpu_seconds (training and a validation an epoch), stored_bytes (what
-    the learner or autograd holds), peak_bytes (of the process); or "failed", if training diverged.
+    test_loss and what that means, steps, updates, how far a curriculum came, cpu_seconds (training and a validation an
+    epoch), stored_bytes (what the learner or autograd holds), peak_bytes (of the process); or "failed", if training
+    diverged.
     ValueError for settings and learners that do not exist, or that no learner has a use for.
     """
     chosen = merge(given, None if config is None else read_settings(config))
@@ -67,9 +78,7 @@ def _entries(text):
 
 def _settings(chosen, own):
     """What one learner is trained with: `own`, and of `chosen` and the task's defaults what it has a use for."""
-    task = lookup("task", chosen["task"]) if "task" in chosen else None
-    defaults = {**BASE, **(task.defaults if task is not None and isinstance(task.defaults, dict) else {})}
-    defaults = {"clip": 1.0, **defaults}
+    defaults = {"clip": 1.0, **BASE, **(build_task(chosen).defaults if "task" in chosen else {})}
     shared = {name: defaults[name] for name in _SHARED if name in defaults and not _replaced(name, chosen)}
     settings = {**shared, **chosen, **own}
     settings["backend"] = choose_backend(settings)
@@ -114,7 +123,7 @@ def train_one(title: str, settings: dict[str, Any], enough: float | None = None)
     found = backend.figures(trainer)
     kept = ("test_accuracy", "test_loss", "bits_per_character", "perplexity", "steps", "updates")
     return {
-        **row, **{name: found[name] for name in kept if name in found}, "cpu_seconds": cpu,
+        **row, **trainer.task.reached(), **{name: found[name] for name in kept if name in found}, "cpu_seconds": cpu,
         "stored_bytes": backend.stored(trainer), "peak_bytes": peak_bytes(), "settings": settings,
         "history": list(trainer.history),
     }  # fmt: skip

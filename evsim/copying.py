@@ -1,6 +1,7 @@
 """Copying: symbols are shown, and later asked for in the same order; what the copy tasks have in common."""
 
 import math
+from typing import Any
 
 import numpy as np
 
@@ -19,7 +20,7 @@ class Copying(GeneratedTask):
     options = {"length": Count(20, 2), "symbols": Count(3), "alphabet": Count(8, 2)} | GeneratedTask.options
     loss = "cross_entropy"
 
-    length: int
+    length: Any  # a whole number, or None where symbols alone decide
     symbols: int
     alphabet: int
     distinct = False  # is each cue a token of its own?
@@ -30,7 +31,7 @@ class Copying(GeneratedTask):
         if self.length < least:
             told = f"length={self.length} is too short: symbols={n} need {n} steps to be shown and {n} to be asked for"
             raise ValueError(f"{told}, so give a length of at least {least}, or fewer symbols")
-        self.steps = self.length
+        self.steps, self.shown = self.length, n
         self.n_in = self.alphabet + 1 + (n if self.distinct else 1)
         self.n_out = self.alphabet + 1
         self.chance, self.chance_loss = 1 / self.alphabet, math.log(self.alphabet)
@@ -39,11 +40,11 @@ class Copying(GeneratedTask):
 
     def places(self, count: int, rng: np.random.Generator) -> np.ndarray:
         """Return where the symbols stand, (count, n), rising in each row, below T - n; here the first n steps."""
-        return np.broadcast_to(np.arange(self.symbols), (count, self.symbols))
+        return np.broadcast_to(np.arange(self.shown), (count, self.shown))
 
     def sample(self, count, rng):
         """Draw `count` sequences."""
-        n, blank, asked = self.symbols, self.alphabet, self.steps - self.symbols
+        n, blank, asked = self.shown, self.alphabet, self.steps - self.shown
         shown = rng.integers(self.alphabet, size=(count, n))
         tokens = np.full((count, self.steps), blank)
         np.put_along_axis(tokens, self.places(count, rng), shown, axis=1)

@@ -47,8 +47,9 @@ class TrainingProgress:
         held = [f"validation loss {row['validation_loss']:.4f}"] if row.get("validation_loss") is not None else []
         if row.get("validation_accuracy") is not None:
             held.append(f"accuracy {row['validation_accuracy']:.2%}")
+        level = [f"{name} {row[name]}" for name in ("symbols", "repeats") if name in row]
         parts = [
-            f"{self._label}epoch {row['epoch']:{width}d}/{self._epochs}", _numbers(row), *held,
+            f"{self._label}epoch {row['epoch']:{width}d}/{self._epochs}", *level, _numbers(row), *held,
             f"{row['steps_per_second']:,.0f} steps/s",
         ]  # fmt: skip
         self._console.print(", ".join(parts), markup=False, soft_wrap=True)

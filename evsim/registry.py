@@ -35,6 +35,7 @@ TASKS = {
     "delayed-recall": "evsim.tasks.delayed_recall:DelayedRecall",
     "digits": "evsim.tasks.digits:Digits",
     "positional-copy": "evsim.tasks.positional_copy:PositionalCopy",
+    "repeat-copy": "evsim.tasks.repeat_copy:RepeatCopy",
     "scattered-copy": "evsim.tasks.scattered_copy:ScatteredCopy",
     "spiral": "evsim.tasks.spiral:Spiral",
     "temporal-order": "evsim.tasks.temporal_order:TemporalOrder",

@@ -16,11 +16,13 @@ from evsim.trained import open_trained
 def evaluate_run(run, given, split=None, predictions=None, force=False):
     """Figures of the network in `run`, a run folder or a checkpoint, on one split of its task or of what is given.
 
-    given: dict with task and its options, or data, and loss. split: "train", "validation", "test" or, with data,
+    given: dict with task and its options, or data, and loss; a curriculum stands at the level that the run had reached,
+    unless a level is among them. split: "train", "validation", "test" or, with data,
     "all" of x; without it "test", and "all" for a file without x_test that the run was not trained on.
     """
     trained, config = _open(run)
     given = merge(given)
+    leveled = {"symbols", "repeats"} & set(given)
     loss = _loss(trained, given, config)
     noted = None
     if "data" not in given and "task" not in given:
@@ -33,6 +35,8 @@ def evaluate_run(run, given, split=None, predictions=None, force=False):
         given["loss"] = loss
     _refuse(predictions, force)
     task = build_task(given, trained.n_out)
+    if task.level() and not leveled:
+        task.go_on_from(trained.reached)
     if isinstance(task, ArrayTask) and noted not in (None, task.digest):
         raise ValueError(f"{given['data']} has changed since the run began: give it with --data to use it as it is now")
     _fits(run, trained, task)
@@ -45,7 +49,7 @@ def evaluate_run(run, given, split=None, predictions=None, force=False):
     prefix = "" if split == "all" else f"{split}_"
     return {
         "title": f"{run} on {task.name}, {split}: {len(data.x)} sequences",
-        "run": str(run), "task": task.name, "split": split, "sequences": len(data.x),
+        "run": str(run), "task": task.name, "split": split, "sequences": len(data.x), **task.level(),
         f"{prefix}accuracy": found["accuracy"], f"{prefix}loss": found["loss"],
         **{name: found[name] for name in ("activity", "phi_rate", "activity_per_layer") if name in found},
     }  # fmt: skip

@@ -102,7 +102,7 @@ def _train_all(folder, settings, task, trainers):
         member.path.mkdir(exist_ok=True)
         runs.append(_train_one(member, folder, own, task, f"seed {own['seed']} ", trainers))
     backend = backend_of(settings)
-    medians = {name: _median([run[name] for run in runs]) for name in backend.medians}
+    medians = {name: _median([run[name] for run in runs]) for name in (*task.reached(), *backend.medians)}
     summary = {
         "task": task.name, "seeds": settings["seeds"], **medians,
         **{name: runs[0][name] for name in backend.shared}, "peak_bytes": peak_bytes(),
@@ -131,9 +131,9 @@ def _train_one(folder, whole, settings, task, label, trainers):
         folder.write_rows(trainer.history)
         _fit(trainer, folder, settings["epochs"], label)
         summary = {
-            "task": task.name, "seed": settings["seed"], **backend_of(settings).figures(trainer),
-            "peak_bytes": peak_bytes(), "train_seconds": round(sum(row["seconds"] for row in trainer.history), 3),
-            "config": settings,
+            "task": task.name, "seed": settings["seed"], **trainer.task.reached(),
+            **backend_of(settings).figures(trainer), "peak_bytes": peak_bytes(),
+            "train_seconds": round(sum(row["seconds"] for row in trainer.history), 3), "config": settings,
         }  # fmt: skip
     except KeyboardInterrupt:
         if not folder.checkpoint.exists():

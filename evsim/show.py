@@ -29,6 +29,7 @@ def show_seeds(summary, err=False):
     console.print(_title(summary), soft_wrap=True)
     table = Table()
     columns = {
+        "solved_symbols": ("solved", _count), "solved_repeats": ("repeats", _count),
         "test_accuracy": ("accuracy", _percent), "test_loss": ("loss", _number), "activity": ("activity", _percent),
         "phi_rate": ("phi-rate", _percent), "macs_per_step": ("multiply-adds", _count), "updates": ("updates", _count),
         "train_seconds": ("seconds", _tenths), "train_cpu_seconds": ("CPU seconds", _tenths),
@@ -81,6 +82,7 @@ def show_contest(found, err=False):
     console, table = _console(err), Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
     rows = found["rows"]
     columns = {
+        "solved_symbols": ("solved", _count), "solved_repeats": ("repeats", _count),
         "test_accuracy": ("accuracy", _percent), "test_loss": ("loss", _number),
         "bits_per_character": ("bits/char", _number), "perplexity": ("perplexity", _tenths), "steps": ("steps", _count),
         "cpu_seconds": ("CPU s", _tenths), "stored_bytes": ("stored", _small_bytes), "peak_bytes": ("peak", _bytes),
@@ -169,7 +171,8 @@ def _lines(summary):
     forms = {
         "accuracy": _percent, "loss": _number, "activity": _percent, "phi_rate": _percent, "macs_per_step": _count,
         "dense_rtrl_macs_per_step": _count, "peak_bytes": _bytes, "train_seconds": _tenths, "updates": _count,
-        "train_cpu_seconds": _tenths, "graph_elements": _tenths, "graph_bytes": _bytes,
+        "train_cpu_seconds": _tenths, "graph_elements": _tenths, "graph_bytes": _bytes, "symbols": _count,
+        "repeats": _count, "length": _count,
     }  # fmt: skip
     shown = {
         "phi_rate": "phi-rate", "macs_per_step": "multiply-adds per step", "peak_bytes": "peak memory",

@@ -128,6 +128,24 @@ class Task:
         """Told the mean training loss of an epoch at its end, a curriculum may go on; returns what to note of it."""
         return {}
 
+    def apart(self) -> "Task":
+        """Return a task that training may change without changing this one: itself where nothing is changed."""
+        return self
+
+    def level(self) -> dict[str, int]:
+        """Return what the present sequences of a curriculum are, in numbers by name; nothing for other tasks."""
+        return {}
+
+    def reached(self) -> dict[str, int]:
+        """Return how far a curriculum has come, in numbers by name; nothing for other tasks."""
+        return {}
+
+    def go_on_from(self, reached: dict[str, int]) -> None:
+        """Return to where `reached` was given; ValueError for a task that has no curriculum."""
+        if reached:
+            told = f"{reached} was reached in a curriculum, which task {self.name!r} as it is does not have"
+            raise ValueError(f"{told}: give the task that was trained on")
+
     def note(self, row: dict) -> dict:
         """Return an epoch's row with the `meaning` of its losses and what `close_epoch` says."""
         found = dict(row)
@@ -138,7 +156,8 @@ class Task:
 
     def describe(self) -> str:
         """Return shapes, sizes, loss and chance level in one line."""
-        chosen = "".join(f", {name}={getattr(self, name)}" for name in self.options)
+        values = {name: getattr(self, name) for name in self.options}
+        chosen = "".join(f", {name}={value}" for name, value in values.items() if value is not None)
         chance = "no chance level" if self.chance_loss is None else f"chance loss {self.chance_loss:.4g}"
         if self.chance is not None:
             chance = f"chance {self.chance:.3g}"

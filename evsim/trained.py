@@ -12,11 +12,16 @@ from evsim.registry import load_optional
 
 
 class Trained:
-    """The network in a checkpoint. loss: the learner's, or None; settings: none are in it."""
+    """The network in a checkpoint. loss: the learner's, or None; settings: none are in it.
+
+    reached: how far a curriculum had come, as `evsim.task.Task.reached` has it.
+    """
 
     def __init__(self, path):
         found = load(path)
         self.net, self.settings = found.net, {}
+        training = found.extra.get("trainer")
+        self.reached = training.get("reached", {}) if isinstance(training, dict) else {}
         self.loss = found.learner.loss_kind if found.learner else None
         self.n_in, self.n_out = found.net.n_in, found.net.n_out
 

@@ -32,7 +32,7 @@ class Trainer:
     def __init__(self, learner, optimizer, task=None, update="sequence", clip=None, seed=0, compare=None):
         if isinstance(update, str) and update != "sequence":
             raise ValueError(f'update={update!r} is not usable: give "sequence" or a number of steps')
-        self.learner, self.optimizer, self.task = learner, optimizer, task
+        self.learner, self.optimizer, self.task = learner, optimizer, task and task.apart()
         self.update = update if update == "sequence" else check_count("update", update)
         self.clip = None if clip is None else check_positive("clip", clip)
         self.streams = learner.streams
@@ -71,7 +71,7 @@ class Trainer:
         on_epoch(row), progress(dict): called after every epoch and every piece of work.
         Raises FloatingPointError when the loss stops being finite, KeyboardInterrupt after Ctrl-C.
         """
-        sequences_of, validation = self._data(x, y, lengths, mask, answers, validation)
+        sequences_of, held_out = self._data(x, y, lengths, mask, answers, validation)
         if check_count("epochs", epochs) <= self._place["epoch"] and x is not None:
             raise ValueError(f"epochs={epochs} counts all fits, and {self._place['epoch']} are done: give more")
         began = last_saved = time.monotonic()
@@ -90,7 +90,7 @@ class Trainer:
                         last_saved = now
                     if stop.asked:
                         raise KeyboardInterrupt
-                row = self._close_epoch(validation)
+                row = self._close_epoch(held_out())
                 began, before = time.monotonic(), 0.0
                 if checkpoint is not None:
                     self._save(checkpoint)
@@ -129,6 +129,8 @@ class Trainer:
             trainer._rng.bit_generator.state = state["generator"]
             trainer._place, trainer._sums, trainer._history = state["place"], state["sums"], state["history"]
             trainer._started = state["started"]
+            if trainer.task is not None:
+                trainer.task.go_on_from(state.get("reached", {}))
         except (LookupError, TypeError, ValueError, AttributeError) as error:
             raise ValueError(f"{checkpoint} holds no training that can be resumed ({error!r})") from None
         if compare is not None:
@@ -227,16 +229,17 @@ class Trainer:
         state = {
             "update": self.update, "clip": self.clip, "streams": self.streams, "place": dict(self._place),
             "sums": dict(self._sums), "generator": self._rng.bit_generator.state, "started": self._started,
-            "history": self._history,
+            "history": self._history, "reached": self.task.reached() if self.task is not None else {},
         }  # fmt: skip
         save(path, self.net, self.learner, self.optimizer, {"trainer": state})
 
     def _data(self, x, y, lengths, mask, answers, validation):
-        """(function from an epoch to its sequences, validation data or None)."""
+        """(function from an epoch to its sequences, function that gives the present validation data or None)."""
+        own = x is None and validation is None
         if x is None:
             task = self._task()
             training = task.training
-            validation = task.split("validation") if validation is None else validation
+            validation = task.split("validation") if own else validation
         elif y is None:
             raise ValueError("fit was given x without y: pass the targets too")
         else:
@@ -264,7 +267,10 @@ class Trainer:
                 made = made if data is before else self._sequences(data)  # what has been checked is not checked again
             return made
 
-        return sequences_of, validation
+        def held_out():  # the task's own are of the level that a curriculum has reached
+            return self._task().split("validation") if own else validation
+
+        return sequences_of, held_out
 
     def _sequences(self, data):
         net = self.net

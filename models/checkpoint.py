@@ -31,8 +31,8 @@ def save_trainer(path, trainer):
     header = {
         "format": FORMAT, "version": VERSION, "settings": trainer.settings, "task": describe(trainer.task),
         "made": _made(trainer), "epoch": trainer.epoch, "updates": trainer.updates, "history": trainer.history,
-        "graph": trainer.graph, "source": trainer.at.source.state(), "groups": groups,
-        "synthetic_groups": own, "numbers": numbers,
+        "reached": trainer.task.reached(), "graph": trainer.graph, "source": trainer.at.source.state(),
+        "groups": groups, "synthetic_groups": own, "numbers": numbers,
         "scheduler": None if trainer.scheduler is None else trainer.scheduler.state_dict(),
     }  # fmt: skip
     try:
@@ -90,6 +90,7 @@ def load_trainer(path, trainer):
             told = f"{path} was written by a trainer with {name} {header['made'][name]!r}, and this one has {value!r}"
             raise ValueError(f"{told}: build it as the one that was saved")
     try:
+        trainer.task.go_on_from(header.get("reached", {}))
         load_weights(trainer.model, arrays)
         _put_together(trainer.optimizer, "optimizer", arrays, header["numbers"], header["groups"])
         if trainer.synthetic is not None:

@@ -86,7 +86,7 @@ class Trained:
 
     def __init__(self, path):
         header, arrays = read(path)
-        self.settings = header["settings"]
+        self.settings, self.reached = header["settings"], header.get("reached", {})
         if self.settings is None:
             told = f"{path} was not written by evsim train, so how its model was built is not known"
             raise ValueError(f"{told}: build the trainer in Python and call its load(path)")

@@ -49,7 +49,7 @@ class RolloutTrainer:
         check_fit(model, task)
         check_seed(seed)
         check_choice("phase", phase, ("random", "same"))
-        self.model, self.method, self.task = model.to(device), method, task
+        self.model, self.method, self.task = model.to(device), method, task.apart()
         self.optimizer = torch.optim.Adam(model.parameters(), 3e-3) if optimizer is None else optimizer
         if not isinstance(self.optimizer, torch.optim.Optimizer) or isinstance(self.optimizer, torch.optim.LBFGS):
             told = "pass a torch optimiser over model.parameters() that takes one gradient a step, so not LBFGS"
@@ -60,17 +60,17 @@ class RolloutTrainer:
         self._by_epochs = isinstance(self.scheduler, torch.optim.lr_scheduler.ReduceLROnPlateau)
         self.streams = check_count("streams", streams)
         self.clip = None if clip is None else check_positive("clip", clip)
-        self.window = task.steps if method.window is None else method.window
         self.dtype = np.float64 if next(model.parameters()).dtype == torch.float64 else np.float32
-        source = Source(task, self.dtype, seed, phase == "same")
-        self._later = Source(task, self.dtype, seed + _DETECTOR_SEED)
-        method.check_steps(source.longest())
+        source = Source(self.task, self.dtype, seed, phase == "same")
+        self._later = Source(self.task, self.dtype, seed + _DETECTOR_SEED)
+        if not self.task.level():  # whose sequences grow longer than any window
+            method.check_steps(source.longest())
         self.detector = None
         if isinstance(method, MemUP) and method.targets:
             self.detector = build_detector(method.detector, self.model, task, seed)
         self.synthetic = None  # what DNI adds; its `synthesiser` and `optimizer` may be replaced
         if isinstance(method, DNI):
-            self.synthetic = SyntheticGradients(method, self.model, task, int(seed) + _SYNTHESISER_SEED)
+            self.synthetic = SyntheticGradients(method, self.model, self.task, int(seed) + _SYNTHESISER_SEED)
         self.generator = torch.Generator().manual_seed(int(seed))
         self._begin = lambda: self._start(source, seed, device, phase)
         self._at: Any = None
@@ -78,6 +78,11 @@ class RolloutTrainer:
         self.graph = {"memory_steps": 0.0, "predictions": 0.0, "targets": 0.0, "bytes": 0}
         self.history = []  # one dict per epoch done so far
         self.settings = None  # what it was built from, where that has names (`evsim.models.build`)
+
+    @property
+    def window(self):
+        """Steps read at once: the method's window, or whole sequences."""
+        return self.method.window or self.task.steps
 
     @property
     def updates_per_epoch(self):
@@ -237,7 +242,12 @@ class RolloutTrainer:
         if validate:
             found = self.evaluate(self.task.split("validation"))
             row["validation_loss"], row["validation_accuracy"] = found["loss"], found["accuracy"]
-        row = self.task.note(row)
+        level = self.task.level()
+        if sums.losses:  # an epoch that was cut short may have met no target
+            row = self.task.note(row)
+        if self.task.level() != level:  # the streams are full of sequences of the old level
+            self.at.source.load_state([self.epoch, 0])
+            self._at = None
         if self._by_epochs:
             self.scheduler.step(row.get("validation_loss", row["loss"]))
         self.history.append(row)

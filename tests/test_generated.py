@@ -15,6 +15,7 @@ pytestmark = pytest.mark.nojit
 VARIANTS = {
     "copy": ("copy", {}),
     "copy full": ("copy", {"length": 8, "symbols": 4, "alphabet": 3}),
+    "copy climbing": ("copy", {"curriculum": "on", "symbols": 4, "alphabet": 3}),
     "positional": ("positional-copy", {"length": 11, "symbols": 2}),
     "scattered": ("scattered-copy", {"length": 12, "symbols": 3, "alphabet": 2}),
     "scattered identical": ("scattered-copy", {"length": 9, "cues": "identical"}),
@@ -24,6 +25,9 @@ VARIANTS = {
     "adding odd": ("adding", {"length": 7}),
     "recall": ("delayed-recall", {}),
     "recall at once": ("delayed-recall", {"length": 2, "alphabet": 5}),
+    "repeat": ("repeat-copy", {}),
+    "repeat often": ("repeat-copy", {"symbols": 1, "repeats": 4, "bits": 1}),
+    "repeat climbing": ("repeat-copy", {"curriculum": "on", "bits": 3}),
     "order": ("temporal-order", {}),
     "order short": ("temporal-order", {"length": 10}),
     "xor": ("temporal-order", {"length": 47, "rule": "xor"}),
@@ -45,7 +49,8 @@ def task(request):
 
 def copied(task, x, distinct, scattered):
     """(targets, steps that matter, length) of a copy task, from x (T, n_in) alone."""
-    A, n, T = task.alphabet, task.symbols, task.length
+    A, n, T = task.alphabet, task.symbols, len(x)
+    assert (2 * n if task.level() else task.length) == T
     tokens = [list(row).index(1) for row in x]
     shown = [(t, k) for t, k in enumerate(tokens) if k < A]
     assert len(shown) == n and (scattered or [t for t, _ in shown] == list(range(n)))
@@ -53,6 +58,18 @@ def copied(task, x, distinct, scattered):
         cue = A + 1 + (t - (T - n) if distinct else 0)
         assert tokens[t] == cue if t >= T - n else tokens[t] <= A
     return [A] * (T - n) + [k for _, k in shown], range(T - n, T), T
+
+
+def repeated(task, x):
+    """Likewise for repeat copy: all outputs of a step."""
+    B, T = task.bits, len(x)
+    (start,), (end,) = ([t for t in range(T) if x[t, B + k]] for k in range(2))
+    n, repeats = end - 1, round(float(x[end, B + 1]) * 10)
+    assert start == 0 and x[0, B] == 1 and x[end, B + 1] == np.float32(repeats / 10)
+    assert not x[0, :B].any() and not x[end:, :B].any() and set(x[1:end, :B].flat) <= {0, 1}
+    assert (n, repeats) == (task.symbols, task.repeats) and end + 1 + n * repeats + 1 == T
+    shown = [[*x[t, :B].tolist(), 0.0] for t in range(1, end)]
+    return [[0.0] * (B + 1)] * (end + 1) + shown * repeats + [[0.0] * B + [1.0]], range(end + 1, T), T
 
 
 def added(task, x):
@@ -100,6 +117,8 @@ def walked(task, x):
 
 def read(task, x):
     """Which of these a task is."""
+    if task.name == "repeat-copy":
+        return repeated(task, x)
     if "copy" in task.name:
         distinct = task.name == "positional-copy" or getattr(task, "cues", None) == "distinct"
         return copied(task, x, distinct, task.name == "scattered-copy")
@@ -115,13 +134,15 @@ def follows(task, data, i):
     T = data.x.shape[1]
     if length != (T if data.lengths is None else data.lengths[i]):
         return False
-    assert data.mask is None
+    told = None if data.mask is None else [t for t in range(T) if data.mask[i, t]]
+    assert told == (list(matter) if task.level() or task.name == "repeat-copy" else None)
     per_step = data.y.ndim == (2 if task.loss == "cross_entropy" else 3)
     if not per_step:
         assert data.answers is None and all(one is None for one in wanted[:-1]) and list(matter) == [T - 1]
         return data.y[i].item() == pytest.approx(wanted[-1])
-    answers = [t for t in range(T) if data.answers[i, t]]
-    return [one.item() for one in data.y[i, :length]] == wanted and answers == list(matter)
+    answers = told if data.answers is None else [t for t in range(T) if data.answers[i, t]]
+    said = data.y[i, :length].tolist()
+    return (said if isinstance(wanted[0], list) else np.ravel(said).tolist()) == wanted and answers == list(matter)
 
 
 def test_every_generated_task_is_tried():
@@ -158,10 +179,13 @@ def test_what_does_not_follow_it_is_seen(task):
 
 def ends(task, data):
     """(x, y, step) at the answers of `data`, each sequence's in order."""
-    if data.answers is None:
+    answers = data.mask if data.answers is None else data.answers
+    if answers is None:
         return data.x[:, -1], data.y.reshape(len(data.x)), np.full(len(data.x), task.steps - 1)
-    y = data.y[data.answers]
-    return data.x[data.answers], y.reshape(len(y)), np.nonzero(data.answers)[1]
+    y = data.y[answers]
+    if task.loss == "binary_cross_entropy":  # bits, read as one number
+        y = y @ 2.0 ** np.arange(task.n_out)
+    return data.x[answers], y.reshape(len(y)), np.nonzero(answers)[1]
 
 
 def test_chance_is_what_guessing_attains(task):
@@ -173,6 +197,8 @@ def test_chance_is_what_guessing_attains(task):
         assert np.square(y - guess).mean() == pytest.approx(task.chance_loss, rel=0.03)
         assert task.chance is None and "chance loss" in task.describe()
         return
+    if task.loss == "binary_cross_entropy":
+        return chance_of_bits(task)
     classes = round(1 / task.chance)
     rates = np.bincount(y, minlength=task.n_out) / len(y)
     np.testing.assert_allclose(rates[:classes], task.chance, atol=4 * np.sqrt(task.chance / len(y)) + 1e-12)
@@ -183,12 +209,23 @@ def test_chance_is_what_guessing_attains(task):
         assert _losses("cross_entropy", out, np.array([0]))[0] == pytest.approx(task.chance_loss)
 
 
+def chance_of_bits(task):
+    """Likewise, where the best that can be said of a step is how often each output is 1."""
+    data = task.sample(20000, np.random.default_rng(2))
+    said = [data.y[:, t] for t in np.nonzero(data.mask[0])[0]]
+    p = np.clip(np.mean(said, 1, np.float64), 1e-12, 1 - 1e-12)
+    entropy = -(p * np.log(p) + (1 - p) * np.log(1 - p))
+    assert entropy.mean() == pytest.approx(task.chance_loss, rel=1e-3)
+    most = [np.unique(step, axis=0, return_counts=True)[1].max() / len(step) for step in said]
+    assert np.mean(most) == pytest.approx(task.chance, rel=0.02)
+
+
 def leaks(task, x, y, step):
     """Does one column of x at the step of an answer go with that answer, among answers at the same step?"""
     for t in np.unique(step):
         here, told = x[step == t].astype(np.float64), y[step == t]
         values = np.unique(told)
-        for value in values[: 1 if len(values) == 2 else None]:
+        for value in values[: len(values) - (len(values) < 3)]:  # of two, one tells of both; of one, there is none
             right = told == value
             gap = here[right].mean(0) - here[~right].mean(0)
             noise = np.sqrt(here.var(0) * (1 / right.sum() + 1 / (~right).sum()))
