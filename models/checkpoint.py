@@ -91,7 +91,6 @@ def load_trainer(path, trainer):
             raise ValueError(f"{told}: build it as the one that was saved")
     try:
         trainer.task.go_on_from(header.get("reached", {}))
-        load_weights(trainer.model, arrays)
         _put_together(trainer.optimizer, "optimizer", arrays, header["numbers"], header["groups"])
         if trainer.synthetic is not None:
             own = trainer.synthetic

@@ -1,182 +1,18 @@
-"""DNI: exact where the guess is true, what the synthesiser learns and from what, what goes back and what does not."""
+"""DNI: what the synthesiser learns and from what, what goes back and what does not, going on from a checkpoint."""
 
 from dataclasses import replace
 
-import numpy as np
 import pytest
 import torch
+from guesses import Late, Told, model_of, trainer_of
 from torch import nn
 
-from evsim.models import DNI, RolloutTrainer, Synthesiser, build_model, full, truncated
-from evsim.models.loss import each_loss
-from evsim.models.rollout import rollout_loss
+from evsim.models import DNI, Synthesiser, truncated
 from evsim.models.synthesiser import context_at, flat, like_state
 from evsim.registry import lookup
 from evsim.restarts import Phases, Restarts
-from evsim.task import Data, Task
 
 pytestmark = pytest.mark.nojit
-CELLS = {
-    "lstm": {}, "gru": {}, "lstm x 2": {"layers": 2}, "gru x 3": {"layers": 3},
-    "egru": {"density": 0.5}, "egru x 2": {"layers": 2, "half_width": 0.5},
-    "lif": {"threshold": 0.5}, "alif": {"reset": "zero", "threshold": 0.5}, "evrnn": {},
-}  # fmt: skip
-
-
-class Told(Task):
-    """Noise in, noise out at three steps of four; lengths differ."""
-
-    name, n_in, n_out, steps, loss, chance, sizes, defaults = "told", 3, 2, 11, "mse", None, {"train": 12}, {}
-
-    def _make(self):
-        rng = np.random.default_rng(0)
-        x, y = (rng.standard_normal((12, 11, n)).astype(np.float32) for n in (3, 2))
-        data = Data(x, y, rng.integers(2, 12, size=12), rng.random((12, 11)) < 0.75)
-        return dict.fromkeys(("train", "validation", "test"), data)
-
-
-class Late(Told):
-    """The same, told at the last step alone."""
-
-    def _make(self):
-        made = super()._make()["train"]
-        return dict.fromkeys(("train", "validation", "test"), made._replace(mask=None, y=made.y[:, 0]))
-
-
-class Letters(Task):
-    """Random letters, whole numbers; the one before is told; lengths differ."""
-
-    name, n_in, n_out, steps, loss, chance = "letters", 4, 4, 11, "cross_entropy", 0.25
-    tokens, sizes, defaults = True, {"train": 12}, {}
-
-    def _make(self):
-        rng = np.random.default_rng(0)
-        x = rng.integers(4, size=(12, 11))
-        data = Data(x, np.roll(x, 1, 1), rng.integers(2, 12, size=12), rng.random((12, 11)) < 0.75)
-        return dict.fromkeys(("train", "validation", "test"), data)
-
-
-def model_of(task, cell="lstm", dtype="float64", **options):
-    given = {"units": 5, "predictor": "linear", "dtype": dtype, **CELLS.get(cell, {}), **options}
-    return build_model(task, cell.partition(" ")[0], **given)
-
-
-def trainer_of(method, task=None, cell="lstm", **options):
-    task = Told() if task is None else task
-    given = {"streams": 12, "seed": 3, "phase": "same", "clip": None, **options}
-    return RolloutTrainer(given.pop("model", None) or model_of(task, cell), method, task, **given)
-
-
-class Truth(nn.Module):
-    """In a synthesiser's place: the true future gradient at each window's end, in the order in which it is asked."""
-
-    def __init__(self, answers):
-        super().__init__()
-        self.answers, self.asked = answers, 0
-        self.unused = nn.Parameter(torch.zeros((), dtype=torch.float64))
-
-    def forward(self, state, context=None):
-        if torch.is_grad_enabled():  # learning: nothing to be learnt
-            return torch.zeros_like(state) + self.unused
-        self.asked += 1
-        return self.answers[self.asked - 1]
-
-
-def true_gradients(trainer, window):
-    """(gradients of the whole sequences by parameter, future gradient of each stream's own loss at windows' ends)."""
-    model, at = trainer.model, trainer.at
-    ends, m, state = [], [], tuple(part.clone().requires_grad_() for part in at.state)
-    for first in range(0, at.x.shape[1], window):
-        if first:
-            state = tuple(part.clone() for part in state)
-            for part in state:
-                part.retain_grad()
-            ends.append(state)
-        now, state = model.remember(at.x[:, first : first + window], state)
-        m.append(now)
-    m, steps = torch.cat(m, 1), torch.arange(at.x.shape[1]).expand(len(at.x), -1)
-    out = model.predict(m, model.contexts(at.padded, steps))
-    told = at.keep & (steps < at.lengths[:, None])
-    loss = each_loss(trainer.task.loss, out[told], at.targets[told]).sum()
-    model.zero_grad()
-    loss.backward()
-    whole = {name: p.grad / len(at.x) for name, p in model.named_parameters() if p.grad is not None}
-    model.zero_grad()
-    return whole, [flat(tuple(torch.zeros_like(p) if p.grad is None else p.grad for p in end)) for end in ends]
-
-
-def windows_of(trainer, phase="synthetic"):
-    """(gradient by parameter, summed over all windows of the first sequences; what was left at windows' starts)."""
-    model, at, starts, summed = trainer.model, trainer.at, [], {}
-    for _ in range(0, at.x.shape[1], at.window):
-        model.zero_grad()
-        _, _, state, _ = trainer.synthetic.backward(model, at, phase)
-        starts.append(trainer.synthetic.at_start)
-        for name, p in model.named_parameters():
-            if p.grad is not None:
-                summed[name] = summed.get(name, 0) + p.grad
-        at.at, at.state = at.at + at.window, tuple(part.detach() for part in state)
-    return summed, starts
-
-
-def apart(found, wanted):
-    """The largest relative error of a parameter's gradient."""
-    return max(float((found[name] - value).norm() / value.norm()) for name, value in wanted.items() if value.any())
-
-
-@pytest.mark.parametrize("window", [1, 3, 4, 11])
-@pytest.mark.parametrize("cell", CELLS)
-def test_with_the_true_future_gradient_windows_add_up_to_full_backpropagation(cell, window):
-    trainer = trainer_of(DNI(window, scale=1.0), cell=cell)
-    whole, future = true_gradients(trainer, window)
-    trainer.synthetic.synthesiser = truth = Truth(future)
-    found, starts = windows_of(trainer)
-    assert truth.asked == len(future)
-    assert apart(found, whole) < 1e-10
-    for first, (start, wanted) in enumerate(zip(starts[1:], future), 1):
-        going = trainer.at.lengths > first * window
-        torch.testing.assert_close(start[going], wanted[going], rtol=1e-10, atol=1e-12)
-    if window < 11:  # controls
-        assert apart(windows_of(trainer_of(DNI(window), model=trainer.model), "real")[0], whole) > 1e-3
-        half = trainer_of(DNI(window, scale=0.5), model=trainer.model)
-        half.synthetic.synthesiser = Truth(future)
-        assert apart(windows_of(half)[0], whole) > 1e-3
-
-
-@pytest.mark.parametrize(("cell", "own"), [
-    ("lstm", {}), ("lstm", {"layers": 2, "tied": True, "embed": 3}), ("qrnn", {}), ("qrnn", {"layers": 3}),
-    ("egru", {}), ("egru", {"embed": 6}),
-])  # fmt: skip
-def test_the_same_on_tokens(cell, own):
-    task = Letters()
-    given = {"half_width": 0.5} if cell == "egru" else {"embed": 4}
-    trainer = trainer_of(DNI(3, scale=1.0), task, model=model_of(task, cell, **{**given, **own}))
-    whole, future = true_gradients(trainer, 3)
-    trainer.synthetic.synthesiser = Truth(future)
-    assert apart(windows_of(trainer)[0], whole) < 1e-10
-    assert apart(windows_of(trainer_of(DNI(3), task, model=trainer.model), "real")[0], whole) > 1e-3
-    seen = context_at("input", trainer.at, task, torch.full((12,), 4))
-    there = trainer.at.lengths > 4
-    assert torch.equal(seen[there].argmax(1), trainer.at.x[there, 4].long()) and (seen[~there] == 0).all()
-    assert seen.shape == (12, 4) and seen.dtype == torch.float64
-
-
-def test_the_same_in_float32():
-    task = Told()
-    trainer = trainer_of(DNI(3, scale=1.0), task, model=model_of(task, dtype="float32"))
-    whole, future = true_gradients(trainer, 3)
-    trainer.synthetic.synthesiser = Truth(future)
-    assert apart(windows_of(trainer)[0], whole) < 1e-6
-
-
-def test_full_backpropagation_is_one_window_of_the_same_loss():
-    task = Told()
-    trainer = trainer_of(full("sum"), task, streams=12)
-    whole, _ = true_gradients(trainer, 4)
-    loss, *_ = rollout_loss(trainer.model, trainer.at, trainer.method, "mse", trainer.generator)
-    loss.backward()
-    found = {name: p.grad for name, p in trainer.model.named_parameters() if p.grad is not None}
-    assert apart(found, whole) < 1e-12
 
 
 def test_real_phases_are_truncated_backpropagation_to_the_last_bit():
