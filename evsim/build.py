@@ -51,7 +51,7 @@ CELL_OPTIONS = ("units", "density", "density_in", "half_width", "threshold", "re
 LEARNER_OPTIONS = ("block", "memory_limit", "n", "window", "broadcast")
 _COMMON = ("streams", "threads")  # options of every learner of a run
 _FIXED = ("net", "loss", *_COMMON)  # what cannot be chosen for one that is compared
-RECORD = (MARK, "data_digest")  # what a run folder notes beside the settings
+RECORD = (MARK, "data_digest", "symbols_digest")  # what a run folder notes beside the settings
 _ONE_OF = (("task", "data"), ("seed", "seeds"), ("epochs", "sequences"))
 
 
@@ -108,8 +108,7 @@ def resolve(chosen: dict[str, Any]) -> tuple[dict[str, Any], Task]:
             settings.pop(name, None)  # a default of the task's that goes with another default
     refuse_others(settings, chosen)
     task = task.side_by_side(settings["streams"])
-    for name in task.options:
-        settings[name] = getattr(task, name)
+    settings.update({name: value for name in task.options if (value := getattr(task, name)) is not None})
     if isinstance(task, ArrayTask):
         settings.update(data=str(Path(settings["data"]).resolve()), loss=task.loss)
     if "seeds" in settings:

@@ -50,6 +50,8 @@ class GeneratedTask(Task):
         return self.sample(self.sizes[name], rng)
 
 
-def one_hot(tokens: np.ndarray, size: int) -> np.ndarray:
-    """Return tokens (N, T) as (N, T, size) float32, a single 1 at each step."""
-    return np.eye(size, dtype=np.float32)[tokens]
+def one_hot(tokens: np.ndarray, size: int, dtype=np.float32) -> np.ndarray:
+    """Return tokens (...) as (..., size) floats, a single 1 for each."""
+    found = np.zeros((*tokens.shape, size), dtype)
+    np.put_along_axis(found, tokens[..., None].astype(np.int64), 1, -1)
+    return found

@@ -20,6 +20,7 @@ SMALL = {
     "memory_against_time.py": ("--quick", "--out", "picture.png"),
     "memup_table.py": ("--quick", "--workers", "1"),
     "accuracy_against_length.py": ("--quick", "--out", "picture.png"),
+    "online_text.py": ("--characters", "400", "--units", "8", "--report", "200", "--out", "picture.png"),
 }
 SAYS = {
     "first_run.py": "test accuracy",
@@ -30,6 +31,7 @@ SAYS = {
     "memory_against_time.py": "block 256",
     "memup_table.py": "TBPTT",
     "accuracy_against_length.py": "exact RTRL",
+    "online_text.py": "bits per character of the test text",
 }
 
 
