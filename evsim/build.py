@@ -161,7 +161,7 @@ def build_network(settings: dict[str, Any], task: Task) -> Network:
     options = {name: settings[name] for name in CELL_OPTIONS if name in settings}
     layers = build_layers(settings["cell"], settings["layers"], options)
     readout = READOUTS[check_choice("readout", settings["readout"], READOUTS)](task.n_out)
-    return Network(task.n_in, layers, readout, seed=settings["seed"], dtype=settings["dtype"])
+    return Network(task.n_in, layers, readout, settings["seed"], settings["dtype"], tokens=task.tokens)
 
 
 def build_layers(kind: str, count: int, options: dict[str, Any]) -> list:
