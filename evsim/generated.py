@@ -1,6 +1,7 @@
 """GeneratedTask: sequences drawn from a rule, new ones in every epoch, as many as one likes."""
 
 import numpy as np
+import numpy.typing as npt
 
 from evsim.check import check_choice, check_count
 from evsim.task import SPLITS, Count, Data, Task
@@ -50,7 +51,7 @@ class GeneratedTask(Task):
         return self.sample(self.sizes[name], rng)
 
 
-def one_hot(tokens: np.ndarray, size: int, dtype=np.float32) -> np.ndarray:
+def one_hot(tokens: np.ndarray, size: int, dtype: npt.DTypeLike = np.float32) -> np.ndarray:
     """Return tokens (...) as (..., size) floats, a single 1 for each."""
     found = np.zeros((*tokens.shape, size), dtype)
     np.put_along_axis(found, tokens[..., None].astype(np.int64), 1, -1)

@@ -39,8 +39,8 @@ def evaluate_run(run, given, split=None, predictions=None, force=False):
         raise ValueError(f"{what} has changed since the run began: give it with {how} to use it as it is now")
     _fits(run, trained, task)
     if config.get("symbols_digest", task.symbols_digest) != task.symbols_digest:
-        told = f"{run} was trained on other {task.level} than those of this text, or in another order"
-        raise ValueError(f"{told}: give the same level, and --vocabulary with a list of its own")
+        told = f"{run} was trained on other symbols than those of this text, or on the same in another order"
+        raise ValueError(f"{told}: give the same --level, and with --vocabulary the list of its own")
     split = _split(split, task, config)
     data = task.given["train"] if isinstance(task, ArrayTask) and split == "all" else task.split(split)
     found = trained.evaluate(data, task.loss)

@@ -85,7 +85,7 @@ def read_corpus(text=None, level="auto", vocabulary=None) -> Corpus:
     return Corpus(**found, vocabulary=known, digest=digest.hexdigest())
 
 
-def _read(text):
+def _read(text) -> tuple[dict[str, bytes], tuple | None, str, tuple | None]:
     """(bytes by name: a whole text, or the three parts; how a whole one is cut; usual level; fixed characters)."""
     if text is None:
         from pydoc_data.topics import topics
@@ -98,8 +98,10 @@ def _read(text):
     if not path.is_file():
         raise FileNotFoundError(f"text {path} does not exist: give a text file, or a folder that holds a corpus")
     raw = {str(path): path.read_bytes()}
-    if path.name in ("text8", "enwik8"):
-        return raw, _HUTTER, *(("characters", _TEXT8) if path.name == "text8" else ("bytes", None))
+    if path.name == "text8":
+        return raw, _HUTTER, "characters", _TEXT8
+    if path.name == "enwik8":
+        return raw, _HUTTER, "bytes", None
     return raw, _OWN, "characters", None
 
 
