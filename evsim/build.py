@@ -103,7 +103,8 @@ def resolve(chosen: dict[str, Any]) -> tuple[dict[str, Any], Task]:
     settings = {**BASE, **task.defaults, **(torch_defaults(chosen, task) if backend == "torch" else {}), **chosen}
     settings["backend"] = backend
     partners = ("weight_decay", "optimizer", "adam"), ("warmup", "schedule", "cosine"), ("block", "learner", "rtrl")
-    for name, needs, value in (*partners, ("half_width", "cell", task.defaults.get("cell"))):
+    of_cell = [(name, "cell", task.defaults.get("cell")) for name in ("half_width", "threshold")]
+    for name, needs, value in (*partners, *of_cell):
         if settings[needs] != value and name not in chosen:
             settings.pop(name, None)  # a default of the task's that goes with another default
     refuse_others(settings, chosen)

@@ -1,6 +1,6 @@
 """Online text: a stream of characters that never ends, learnt as it passes, one step at a time, in constant memory.
 
-    python examples/online_text.py [--characters 100000] [--units 64] [--update 10] [--out online_text.png]
+    python examples/online_text.py [--characters 100000] [--units 96] [--update 10] [--out online_text.png]
 
 Reads the help of CPython (`evsim.tasks.text`) once, from its first character. Each character is told from those before
 it, and only then learnt from, so the running bits per character are those of text not seen before. The gradient is
@@ -20,20 +20,19 @@ from evsim.tasks.text import Text
 def main():
     options = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     options.add_argument("--characters", type=int, default=100_000, help="how many to read")
-    options.add_argument("--units", type=int, default=64)
-    options.add_argument("--density", type=float, default=0.2, help="of recurrent weights")
-    options.add_argument("--density-in", type=float, default=0.3, help="of input weights")
+    options.add_argument("--units", type=int, default=96)
+    options.add_argument("--density", type=float, default=1.0, help="of recurrent weights")
     options.add_argument("--update", type=int, default=10, help="characters between two updates of the weights")
-    options.add_argument("--lr", type=float, default=0.01)
+    options.add_argument("--lr", type=float, default=3e-3)
     options.add_argument("--report", type=int, default=10_000, help="characters between two lines")
     options.add_argument("--out", default="", help="picture to write")
     given = options.parse_args()
 
     task = Text(limit=given.characters + 1)
     stream = task.corpus.train.tolist()  # numbers; task.corpus.vocabulary.decode(...) gives the text
-    cell = evsim.EGRU(given.units, density=given.density, density_in=given.density_in, half_width=0.5)
-    net = evsim.Network(task.n_in, [cell], evsim.Readout(task.n_out))
-    learner, optimizer = evsim.RTRL(net, block="auto"), evsim.Adam(given.lr)
+    cell = evsim.EvRNN(given.units, density=given.density, threshold=0.1, half_width=0.2)
+    net = evsim.Network(task.n_in, [cell], evsim.Readout(task.n_out), tokens=True)
+    learner, optimizer = evsim.RTRL(net), evsim.Adam(given.lr)
     one_hot = np.eye(task.n_in, dtype=np.float32)
     print(net, f"{learner.memory['total'] / 2**20:.1f} MiB in all, whatever the length", sep="\n", flush=True)
     print("characters  bits/character  of the last  multiply-adds/character  active     MiB", flush=True)
@@ -43,7 +42,7 @@ def main():
         learner.step(one_hot[stream[k]], stream[k + 1])
         if (k + 1) % given.update == 0 or k + 1 == given.characters:
             lately += learner.loss
-            learner.update(optimizer, clip=1.0)
+            learner.update(optimizer, clip=10.0)
         if (k + 1) % given.report == 0:
             loss, ops = loss + lately, learner.ops
             done = {name: (ops[name] - before[name]) / given.report for name in ("multiply_adds", "events")}

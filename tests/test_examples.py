@@ -85,6 +85,13 @@ def test_the_comparison_on_the_page_about_learners_runs(capsys):
     assert 0 < float(error) < 1 and 0 < float(cosine) < 1
 
 
+def test_the_page_about_texts_runs(capsys):
+    (code,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "text.md").read_text(), re.DOTALL)
+    exec(code, {})
+    bits, *text = capsys.readouterr().out.splitlines()
+    assert 1 < float(bits) < 6.7 and len("".join(text)) > 20
+
+
 @pytest.mark.parametrize("page", ["memup.md", "torch.md"])
 def test_the_pages_about_torch_run(page, capsys):
     pytest.importorskip("torch")

@@ -33,9 +33,8 @@ class Text(Task):
     tokens = True
     loss = "cross_entropy"
     defaults = {
-        "cell": "egru", "units": 64, "density": 0.2, "density_in": 0.3, "half_width": 0.5, "layers": 1,
-        "block": "auto", "streams": 1, "update": 10, "epochs": 1, "optimizer": "adam", "lr": 1e-2,
-        "schedule": "cosine", "clip": 1.0,
+        "cell": "evrnn", "units": 96, "density": 1.0, "threshold": 0.1, "half_width": 0.2, "layers": 1, "block": 1,
+        "streams": 1, "update": 10, "epochs": 1, "optimizer": "adam", "lr": 3e-3, "schedule": "cosine", "clip": 10.0,
     }  # fmt: skip
     torch_defaults = {
         "cell": "lstm", "units": 96, "predictor": "linear", "embed": 64, "window": 20, "streams": 32, "epochs": 15,
