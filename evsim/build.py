@@ -52,7 +52,7 @@ CELL_OPTIONS = ("units", "density", "density_in", "half_width", "threshold", "re
 LEARNER_OPTIONS = ("block", "memory_limit", "n", "window", "broadcast")
 _COMMON = ("streams", "threads")  # options of every learner of a run
 _FIXED = ("net", "loss", *_COMMON)  # what cannot be chosen for one that is compared
-RECORD = (MARK, "data_digest")  # what a run folder notes beside the settings
+RECORD = (MARK, "data_digest", "symbols_digest")  # what a run folder notes beside the settings
 _ONE_OF = (("task", "data"), ("seed", "seeds"), ("epochs", "sequences"))
 
 
@@ -108,7 +108,8 @@ def resolve(chosen: dict[str, Any]) -> tuple[dict[str, Any], Task]:
         for name in ("restart_base", "restart_growth", "restart_multiple", "restart_each"):
             if name in chosen:
                 raise ValueError(f"{name} belongs to --schedule restarts: leave it out, or choose that schedule")
-    for name, needs, value in (*partners, ("half_width", "cell", task.defaults.get("cell"))):
+    of_cell = [(name, "cell", task.defaults.get("cell")) for name in ("half_width", "threshold")]
+    for name, needs, value in (*partners, *of_cell):
         if settings[needs] != value and name not in chosen:
             settings.pop(name, None)  # a default of the task's that goes with another default
     refuse_others(settings, chosen)
@@ -169,7 +170,7 @@ def build_network(settings: dict[str, Any], task: Task) -> Network:
     options = {name: settings[name] for name in CELL_OPTIONS if name in settings}
     layers = build_layers(settings["cell"], settings["layers"], options)
     readout = READOUTS[check_choice("readout", settings["readout"], READOUTS)](task.n_out)
-    return Network(task.n_in, layers, readout, seed=settings["seed"], dtype=settings["dtype"])
+    return Network(task.n_in, layers, readout, settings["seed"], settings["dtype"], tokens=task.tokens)
 
 
 def build_layers(kind: str, count: int, options: dict[str, Any]) -> list:

@@ -150,13 +150,16 @@ def check_finite(name, array):
     )
 
 
-def as_labels(name, value, shape):
-    """Return `value` as int64 labels, shaped `shape` (None stands for any length); `check_labels` looks at them."""
+def as_labels(name, value, shape, dtype: type | None = np.int64):
+    """Return `value` as labels, shaped `shape` (None stands for any length); `check_labels` looks at them.
+
+    dtype: None keeps what they have.
+    """
     array = np.asarray(value)
     if array.dtype.kind not in "iu":
         raise TypeError(f"{name} has dtype {array.dtype}: cross entropy needs whole numbers, the class of each step")
     _check_shape(name, array, shape, "give one class per step")
-    return np.ascontiguousarray(array, dtype=np.int64)
+    return np.ascontiguousarray(array, dtype=dtype)
 
 
 def check_labels(name, labels, classes, keep: bool | np.ndarray = True):

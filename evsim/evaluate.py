@@ -8,20 +8,21 @@ from evsim.sequences import as_sequences, correct
 from evsim.task import Data
 
 BATCH = 64
+ROOM = 2**22  # outputs that are held at once
 
 
 def evaluate(net, data, loss):
     """Run every sequence of `data`, an `evsim.task.Data` or a tuple of its first fields, from zero state.
 
     Returns a dict: loss (mean over its answers), accuracy (there; None for mse), activity and phi_rate (means over
-    units, steps and sequences), activity_per_layer.
+    units, steps and sequences), activity_per_layer. x may be tokens. Long sequences are run in pieces, so that memory
+    does not grow with them.
     """
     data = as_sequences(Data(*data), net.n_in, net.n_out, loss, net.dtype)
     count = new_count(len(net.layers))
     total, right, judged, targets = 0.0, 0, 0, 0
-    for where, out in _batches(net, data, count):
-        steps = out.shape[1]
-        answers, wanted = data.answers[where, :steps], data.targets[where, :steps]
+    for where, here, out in _batches(net, data, count):
+        answers, wanted = data.answers[where, here], data.targets[where, here]
         total += float(_losses(loss, out.astype(np.float64), wanted)[answers].sum())
         targets += int(answers.sum())
         r, j = correct(out, wanted, answers, loss)
@@ -37,8 +38,8 @@ def predict(net, x, lengths, loss):
     """What the network says at the last step of each sequence, as `answer` puts it."""
     data = inputs_alone(x, lengths, net.n_in, net.n_out, loss, net.dtype)
     last = np.zeros((len(data), net.n_out), net.dtype)
-    for where, out in _batches(net, data, new_count(len(net.layers))):
-        last[where] = out[:, -1]
+    for where, _, out in _batches(net, data, new_count(len(net.layers))):
+        last[where] = out[:, -1]  # the last piece stays
     return answer(last, loss)
 
 
@@ -77,16 +78,21 @@ def rates(net, count):
 
 
 def _batches(net, data, count):
-    """Yield (places, out (batch, T, n_out)) for batches of sequences of equal length."""
-    longest = int(data.lengths.max())
-    forward = Forward(net, min(BATCH, len(data)), min(64, longest), learn=1)
+    """Yield (places, steps as a slice, out (batch, steps, n_out), a view), steps one piece after another.
+
+    Batches are of sequences of equal length.
+    """
+    streams = min(BATCH, len(data))
+    slots = max(1, min(64, int(data.lengths.max()), ROOM // (streams * net.n_out)))
+    forward = Forward(net, streams, slots, learn=1)
     workspace = forward.workspace()
-    for length in np.unique(data.lengths):
+    for length in np.unique(data.lengths).tolist():
         places = np.flatnonzero(data.lengths == length)
         for s in range(0, len(places), BATCH):
-            where = places[s : s + BATCH]
-            found = [out.copy() for out, _ in forward.infer(data.x[where, :length], workspace, count)]
-            yield where, np.concatenate(found, 1)
+            where, cuts = places[s : s + BATCH], [slice(t, min(t + slots, length)) for t in range(0, length, slots)]
+            pieces = (data.inputs(where, cut.start, cut.stop) for cut in cuts)
+            for cut, (out, _) in zip(cuts, forward.follow(pieces, workspace, count)):
+                yield where, cut, out
 
 
 def _losses(kind, out, targets):

@@ -116,13 +116,20 @@ class Forward:
 
         Yields (out (N, h, n_out), events (N, h, units)) for h steps after another, as views.
         """
-        n = len(x)
+        starts = range(0, x.shape[1], self.slots)
+        return self.follow((x[:, t : t + self.slots] for t in starts), workspace, count)
+
+    def follow(self, pieces, workspace, count):
+        """Run sequences from zero whose inputs come in pieces (N, h, n_in) of `slots` steps, the last perhaps fewer.
+
+        Yields as `infer` does.
+        """
         self.reset()
-        for t in range(0, x.shape[1], self.slots):
-            h = min(self.slots, x.shape[1] - t)
-            if t:
+        for k, x in enumerate(pieces):
+            n, h = x.shape[:2]
+            if k:
                 self.carry_over(0, n, self.slots)
-            self.x[:n, 1 : h + 1] = x[:, t : t + h]
+            self.x[:n, 1 : h + 1] = x
             self.advance(0, n, 0, h, workspace, count)
             self.read_out(0, n, 0, h, workspace, count)
             yield self.out[:n, 1 : h + 1], self.y[:n, 1 : h + 1]

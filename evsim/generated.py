@@ -1,6 +1,7 @@
 """GeneratedTask: sequences drawn from a rule, new ones in every epoch, as many as one likes."""
 
 import numpy as np
+import numpy.typing as npt
 
 from evsim.check import check_choice, check_count
 from evsim.task import SPLITS, Count, Data, Task
@@ -50,6 +51,8 @@ class GeneratedTask(Task):
         return self.sample(self.sizes[name], rng)
 
 
-def one_hot(tokens: np.ndarray, size: int) -> np.ndarray:
-    """Return tokens (N, T) as (N, T, size) float32, a single 1 at each step."""
-    return np.eye(size, dtype=np.float32)[tokens]
+def one_hot(tokens: np.ndarray, size: int, dtype: npt.DTypeLike = np.float32) -> np.ndarray:
+    """Return tokens (...) as (..., size) floats, a single 1 for each."""
+    found = np.zeros((*tokens.shape, size), dtype)
+    np.put_along_axis(found, tokens[..., None].astype(np.int64), 1, -1)
+    return found

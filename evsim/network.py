@@ -18,14 +18,15 @@ class Network:
     n_in: number of inputs. layers: cells, bottom to top; layer l hears the events of layer l-1 of the same step and its
     own of the step before. readout: a Readout or a LeakyReadout. seed: int or numpy Generator for masks and weights.
     dtype: "float32" or "float64" (drawn in float64 and rounded: the same seed gives the same network in both). dt:
-    seconds per step, which turns time constants into decays.
+    seconds per step, which turns time constants into decays. tokens: are the inputs all 0 but for a single 1?
 
-    Weights start as N(0, 1 / existing fan-in), biases at 0 (an EGRU's z at 1). `theta` is the flat vector of all
-    parameters (`evsim.layout`), `version` counts its changes: whoever writes to theta calls `project`. `stack` is what
-    the engine runs: the layers, and a LeakyReadout on top of them.
+    Weights start as N(0, 1 / existing fan-in), biases at 0 (an EGRU's z at 1); with tokens those of the first layer's
+    inputs, of which a unit hears one at a time, start as N(0, 1). `theta` is the flat vector of all parameters
+    (`evsim.layout`), `version` counts its changes: whoever writes to theta calls `project`. `stack` is what the engine
+    runs: the layers, and a LeakyReadout on top of them.
     """
 
-    def __init__(self, n_in, layers, readout, seed=0, dtype="float32", dt=1e-3):
+    def __init__(self, n_in, layers, readout, seed=0, dtype="float32", dt=1e-3, tokens=False):
         self.n_in = check_count("n_in", n_in)
         if not isinstance(layers, Cell | list | tuple):
             raise TypeError(f"layers is {layers!r}: pass a list of layers such as [evsim.EGRU(64)]")
@@ -59,7 +60,7 @@ class Network:
             self._masks[f"layers.{k}.weight_rec"] = mask_rec
         self.theta = np.zeros(self.layout.size, self.dtype)
         self.version = 0
-        self._start(rng)
+        self._start(rng, tokens)
 
     @property
     def trained(self):
@@ -149,14 +150,15 @@ class Network:
         size = f"{self.layout.trained:,} trained parameters, {self.dtype}"
         return f"Network({self.n_in}, [{stack}], {type(self.readout).__name__}({self.n_out})), {size}"
 
-    def _start(self, rng):
+    def _start(self, rng, tokens):
         values = {}
         for k, cell in enumerate(self.layers):
             prefix = f"layers.{k}."
             for side in ("weight_in", "weight_rec"):
                 shape = self.layout.names[prefix + side][0]
                 mask = self._masks[prefix + side]
-                fan = np.maximum(mask.sum(1, keepdims=True), 1)
+                alone = tokens and k == 0 and side == "weight_in"
+                fan = 1 if alone else np.maximum(mask.sum(1, keepdims=True), 1)
                 values[prefix + side] = rng.standard_normal(shape) * mask / np.sqrt(fan)
             bias = [np.full(cell.units, cell.bias.get(name, 0.0)) for name in cell.channels]
             values[prefix + "bias"] = np.stack(bias)

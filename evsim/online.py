@@ -48,6 +48,7 @@ class Numba:
         return {
             "test_accuracy": found["accuracy"],
             "test_loss": found["loss"],
+            **trainer.task.summarise(found["loss"], last["loss"]),
             "activity": found["activity"],
             "phi_rate": found["phi_rate"],
             "activity_per_layer": found["activity_per_layer"],

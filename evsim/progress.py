@@ -5,10 +5,13 @@ from rich.progress import BarColumn, Progress, TextColumn
 
 
 class TrainingProgress:
-    """Context that shows what `Trainer.fit` tells its `progress` and `on_epoch`. label: which of several runs it is."""
+    """Context that shows what `Trainer.fit` tells its `progress` and `on_epoch`.
 
-    def __init__(self, epochs, label=""):
-        self._epochs, self._label = epochs, label
+    label: which of several runs it is. meaning: `evsim.task.Task.meaning`, whose units stand in place of the loss.
+    """
+
+    def __init__(self, epochs, label="", meaning=None):
+        self._epochs, self._label, self._meaning = epochs, label, meaning
         self._console = Console(stderr=True, highlight=False)
         self._bar = self._item = None
 
@@ -36,7 +39,7 @@ class TrainingProgress:
             description=f"{self._label}epoch {info['epoch']}/{info['epochs']}",
             completed=info["done"],
             total=info["total"],
-            numbers=_numbers(info, short=True),
+            numbers=self._numbers(info, short=True),
             rate=f"{rate:,.0f}/s",
             left=f"{_clock(ahead / rate)} left" if rate > 0 else "",
         )
@@ -44,12 +47,12 @@ class TrainingProgress:
     def epoch(self, row):
         """After every epoch."""
         width = len(str(self._epochs))
-        held = [f"validation loss {row['validation_loss']:.4f}"] if row.get("validation_loss") is not None else []
+        held = [f"validation {self._told(row['validation_loss'])}"] if row.get("validation_loss") is not None else []
         if row.get("validation_accuracy") is not None:
             held.append(f"accuracy {row['validation_accuracy']:.2%}")
         level = [f"{name} {row[name]}" for name in ("symbols", "repeats") if name in row]
         parts = [
-            f"{self._label}epoch {row['epoch']:{width}d}/{self._epochs}", *level, _numbers(row), *held,
+            f"{self._label}epoch {row['epoch']:{width}d}/{self._epochs}", *level, self._numbers(row), *held,
             f"{row['steps_per_second']:,.0f} steps/s",
         ]  # fmt: skip
         self._console.print(", ".join(parts), markup=False, soft_wrap=True)
@@ -58,14 +61,21 @@ class TrainingProgress:
             told = ", ".join(f"{name} {'-' if cosine is None else f'{cosine:.4f}'}" for name, cosine in known)
             self._console.print(f"{' ' * len(self._label)}  cosine: {told}", markup=False, soft_wrap=True)
 
+    def _numbers(self, info, short=False):
+        told, accuracy, activity = self._told(info["loss"], short), info.get("accuracy"), info.get("activity")
+        if short:  # a bar of 80 characters
+            right = "" if accuracy is None else f"accuracy {accuracy:.1%} "
+            return f"{told} {right}" + ("" if activity is None else f"active {activity:.1%}")
+        right = "" if accuracy is None else f", accuracy {accuracy:.2%}"
+        return f"{told}{right}" + ("" if activity is None else f", activity {activity:.2%}")
 
-def _numbers(info, short=False):
-    loss, accuracy, activity = info["loss"], info.get("accuracy"), info.get("activity")
-    if short:  # a bar of 80 characters
-        right = "" if accuracy is None else f"accuracy {accuracy:.1%} "
-        return f"loss {loss:.3f} {right}" + ("" if activity is None else f"active {activity:.1%}")
-    right = "" if accuracy is None else f", accuracy {accuracy:.2%}"
-    return f"loss {loss:.4f}{right}" + ("" if activity is None else f", activity {activity:.2%}")
+    def _told(self, loss, short=False):
+        """The loss, or what the task says in place of it."""
+        places = 3 if short else 4
+        for name, value in (self._meaning(loss) if self._meaning else {}).items():
+            unit = name.replace("_", " ")
+            return f"{'bits' if short and unit.startswith('bits') else unit} {value:.{places}f}"
+        return f"loss {loss:.{places}f}"
 
 
 def _clock(seconds):

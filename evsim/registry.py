@@ -39,6 +39,7 @@ TASKS = {
     "scattered-copy": "evsim.tasks.scattered_copy:ScatteredCopy",
     "spiral": "evsim.tasks.spiral:Spiral",
     "temporal-order": "evsim.tasks.temporal_order:TemporalOrder",
+    "text": "evsim.tasks.text:Text",
     "tmaze": "evsim.tasks.tmaze:TMaze",
 }
 EXPORTS: dict[str, str] = {}

@@ -23,6 +23,7 @@ def evaluate_run(run, given, split=None, predictions=None, force=False):
     trained, config = _open(run)
     given = merge(given)
     leveled = {"symbols", "repeats"} & set(given)
+    chosen = dict(given)
     loss = _loss(trained, given, config)
     noted = None
     if "data" not in given and "task" not in given:
@@ -30,16 +31,20 @@ def evaluate_run(run, given, split=None, predictions=None, force=False):
             raise ValueError(f"{run} is a bare checkpoint, which names no task: give --data FILE.npz or --task too")
         own = ("task", "data", *TASK_OPTIONS)
         given = {**{name: config[name] for name in own if name in config}, **given}
-        noted = config.get("data_digest")
+        noted = None if chosen else config.get("data_digest")
     if "data" in given:
         given["loss"] = loss
     _refuse(predictions, force)
     task = build_task(given, trained.n_out)
     if task.level() and not leveled:
         task.go_on_from(trained.reached)
-    if isinstance(task, ArrayTask) and noted not in (None, task.digest):
-        raise ValueError(f"{given['data']} has changed since the run began: give it with --data to use it as it is now")
+    if noted not in (None, task.digest):
+        what, how = (given["data"], "--data") if "data" in given else (given.get("text", "the text"), "--task text and")
+        raise ValueError(f"{what} has changed since the run began: give it with {how} to use it as it is now")
     _fits(run, trained, task)
+    if config.get("symbols_digest", task.symbols_digest) != task.symbols_digest:
+        told = f"{run} was trained on other symbols than those of this text, or on the same in another order"
+        raise ValueError(f"{told}: give the same --level, and with --vocabulary the list of its own")
     split = _split(split, task, config)
     data = task.given["train"] if isinstance(task, ArrayTask) and split == "all" else task.split(split)
     found = trained.evaluate(data, task.loss)
@@ -51,6 +56,7 @@ def evaluate_run(run, given, split=None, predictions=None, force=False):
         "title": f"{run} on {task.name}, {split}: {len(data.x)} sequences",
         "run": str(run), "task": task.name, "split": split, "sequences": len(data.x), **task.level(),
         f"{prefix}accuracy": found["accuracy"], f"{prefix}loss": found["loss"],
+        **{key if split == "test" else prefix + key: value for key, value in task.meaning(found["loss"]).items()},
         **{name: found[name] for name in ("activity", "phi_rate", "activity_per_layer") if name in found},
     }  # fmt: skip
 

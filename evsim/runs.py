@@ -5,7 +5,6 @@ import statistics
 import sys
 from pathlib import Path
 
-from evsim.arraytask import ArrayTask
 from evsim.build import RECORD, build_optimizer, build_task, merge, read_settings, resolve
 from evsim.check import check_count
 from evsim.progress import TrainingProgress
@@ -56,8 +55,9 @@ def resume(path, given, config=None):
     chosen = merge(given, None if config is None else read_settings(config))
     _compare(folder, settings, chosen)
     task = build_task(settings)
-    if isinstance(task, ArrayTask) and task.digest != noted.get("data_digest", task.digest):
-        raise ValueError(f"{settings['data']} has changed since the run in {path} began: start a new run")
+    if task.digest != noted.get("data_digest", task.digest):
+        told = settings.get("data") or settings.get("text", "the text")
+        raise ValueError(f"{told} has changed since the run in {path} began: start a new run")
     if "seeds" not in settings and folder.rows() and not folder.checkpoint.exists():
         raise ValueError(f"{path} has no checkpoint.npz to go on from: start a new run")
     settings["epochs"] = chosen.get("epochs", settings["epochs"])
@@ -102,7 +102,8 @@ def _train_all(folder, settings, task, trainers):
         member.path.mkdir(exist_ok=True)
         runs.append(_train_one(member, folder, own, task, f"seed {own['seed']} ", trainers))
     backend = backend_of(settings)
-    medians = {name: _median([run[name] for run in runs]) for name in (*task.reached(), *backend.medians)}
+    names = (*task.reached(), *backend.medians, *task.summarise(0.0, 0.0))
+    medians = {name: _median([run[name] for run in runs]) for name in names}
     summary = {
         "task": task.name, "seeds": settings["seeds"], **medians,
         **{name: runs[0][name] for name in backend.shared}, "peak_bytes": peak_bytes(),
@@ -129,7 +130,7 @@ def _train_one(folder, whole, settings, task, label, trainers):
         folder.write_config(_noted(settings, task))
         folder.write_summary(None)
         folder.write_rows(trainer.history)
-        _fit(trainer, folder, settings["epochs"], label)
+        _fit(trainer, folder, settings["epochs"], label, task)
         summary = {
             "task": task.name, "seed": settings["seed"], **trainer.task.reached(),
             **backend_of(settings).figures(trainer), "peak_bytes": peak_bytes(),
@@ -149,8 +150,8 @@ def _train_one(folder, whole, settings, task, label, trainers):
     return summary
 
 
-def _fit(trainer, folder, epochs, label):
-    with TrainingProgress(epochs, label) as shown:
+def _fit(trainer, folder, epochs, label, task):
+    with TrainingProgress(epochs, label, task.meaning) as shown:
 
         def keep(row):
             folder.write_rows(trainer.history)
@@ -175,13 +176,13 @@ def _compare(folder, settings, chosen):
 
 
 def _same(name, value, settings):
-    if name == "data":
+    if name in ("data", "text", "vocabulary"):
         value = str(Path(value).resolve())
     return name in settings and value == settings[name]
 
 
 def _noted(settings, task):
-    return {**settings, "data_digest": task.digest} if isinstance(task, ArrayTask) else settings
+    return {**settings, "data_digest": task.digest, "symbols_digest": task.symbols_digest}
 
 
 def _medians_of(runs):

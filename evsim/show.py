@@ -33,6 +33,7 @@ def show_seeds(summary, err=False):
         "test_accuracy": ("accuracy", _percent), "test_loss": ("loss", _number), "activity": ("activity", _percent),
         "phi_rate": ("phi-rate", _percent), "macs_per_step": ("multiply-adds", _count), "updates": ("updates", _count),
         "train_seconds": ("seconds", _tenths), "train_cpu_seconds": ("CPU seconds", _tenths),
+        "bits_per_character": ("bits", _number), "perplexity": ("perplexity", _number),
     }  # fmt: skip
     columns = {name: form for name, form in columns.items() if name in summary}
     for name in ("seed", *(shown for shown, _ in columns.values())):
@@ -169,10 +170,10 @@ def _title(summary):
 def _lines(summary):
     """(name, text) of what there is to tell."""
     forms = {
-        "accuracy": _percent, "loss": _number, "activity": _percent, "phi_rate": _percent, "macs_per_step": _count,
-        "dense_rtrl_macs_per_step": _count, "peak_bytes": _bytes, "train_seconds": _tenths, "updates": _count,
-        "train_cpu_seconds": _tenths, "graph_elements": _tenths, "graph_bytes": _bytes, "symbols": _count,
-        "repeats": _count, "length": _count,
+        "accuracy": _percent, "loss": _number, "character": _number, "perplexity": _number, "activity": _percent,
+        "phi_rate": _percent, "macs_per_step": _count, "dense_rtrl_macs_per_step": _count, "peak_bytes": _bytes,
+        "train_seconds": _tenths, "updates": _count, "train_cpu_seconds": _tenths, "graph_elements": _tenths,
+        "graph_bytes": _bytes, "symbols": _count, "repeats": _count, "length": _count,
     }  # fmt: skip
     shown = {
         "phi_rate": "phi-rate", "macs_per_step": "multiply-adds per step", "peak_bytes": "peak memory",

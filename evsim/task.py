@@ -1,6 +1,8 @@
-"""Task: what there is to learn, as three sets of sequences; Data: one such set; Choice, Count: options."""
+"""Task: what there is to learn, as three sets of sequences; Data: one such set; Choice, Count, Place: options."""
 
+import os
 from dataclasses import dataclass
+from pathlib import Path
 from typing import ClassVar, NamedTuple
 
 import numpy as np
@@ -13,7 +15,7 @@ SPLITS = ("train", "validation", "test")
 class Data(NamedTuple):
     """N sequences of at most T steps.
 
-    x: (N, T, n_in) float32.
+    x: (N, T, n_in) float32; or tokens, (N, T) whole numbers, each standing for n_in inputs of which its own is 1.
     y: for cross entropy whole numbers, (N,) one class a sequence or (N, T) one a step;
        otherwise float32, (N, n_out) or (N, T, n_out).
     lengths: (N,) the steps that count, from the first; None: all T.
@@ -53,24 +55,45 @@ class Choice:
 
 @dataclass(frozen=True)
 class Count:
-    """An option that is a whole number of at least `least`."""
+    """An option that is a whole number of at least `least`; without a default it may be left out."""
 
-    default: int
+    default: int | None
     least: int = 1
 
-    def check(self, name: str, value) -> int:
-        """Return `value` if it is such a number; ValueError otherwise."""
-        return check_count(name, value, self.least)
+    def check(self, name: str, value) -> int | None:
+        """Return `value` if it is such a number, or the default; ValueError otherwise."""
+        return None if value is None and self.default is None else check_count(name, value, self.least)
 
     def allowed(self) -> list[str]:
         """Return, in words, what may be given."""
-        return [f"{self.default} (at least {self.least})"]
+        bound = f"at least {self.least}"
+        return [bound if self.default is None else f"{self.default} ({bound})"]
+
+
+@dataclass(frozen=True)
+class Place:
+    """An option that is a path and may be left out; what: what lies there."""
+
+    what: str
+    default: None = None
+
+    def check(self, name: str, value) -> str | None:
+        """Return the absolute path, or None; TypeError for what is no path. What lies there is for others to see."""
+        if value is None:
+            return None
+        if not isinstance(value, str | os.PathLike) or not str(value):
+            raise TypeError(f"{name}={value!r} is not usable: give the path of {self.what}")
+        return str(Path(value).resolve())
+
+    def allowed(self) -> list[str]:
+        """Return, in words, what may be given."""
+        return [f"path of {self.what}"]
 
 
 class Task:
     """Base of all tasks. A subclass states what follows and writes `_make`; each option becomes an attribute.
 
-    name: as in the registry. options: option name -> `Choice` or `Count`.
+    name: as in the registry. options: option name -> `Choice`, `Count` or `Place`.
     n_in, n_out: inputs and outputs. steps: T of the longest sequence. sizes: split -> N.
     loss: "cross_entropy", "binary_cross_entropy" or "mse".
     chance: the accuracy of guessing, or None where accuracy means nothing.
@@ -80,10 +103,12 @@ class Task:
     the predictor reads beside it; None: all.
     fresh: are the training sequences of each epoch new ones?
     tokens: is x whole numbers (N, T), each of which stands for n_in inputs, all 0 but a single 1 at its place?
+    digest: of what was read from files, by which a run notices that they have changed; None: nothing was.
+    symbols_digest: of what tokens stand for, which a network cannot do without; None: there are none.
     """
 
     name: ClassVar[str] = ""
-    options: ClassVar[dict[str, Choice | Count]] = {}
+    options: ClassVar[dict[str, Choice | Count | Place]] = {}
     fresh: ClassVar[bool] = False
     tokens: ClassVar[bool] = False
     n_in: int
@@ -92,6 +117,8 @@ class Task:
     loss: str
     chance: float | None
     chance_loss: float | None = None
+    digest: str | None = None
+    symbols_digest: str | None = None
     sizes: dict[str, int]
     defaults: dict[str, object]
     torch_defaults: dict[str, object] = {}
@@ -123,6 +150,10 @@ class Task:
     def meaning(self, loss: float) -> dict[str, float]:
         """Return what a mean loss says in other units, such as bits_per_character."""
         return {}
+
+    def summarise(self, test: float, running: float) -> dict[str, float]:
+        """Return the `meaning` of the test loss and, as running_..., that of the last epoch's training loss."""
+        return self.meaning(test) | {f"running_{key}": value for key, value in self.meaning(running).items()}
 
     def close_epoch(self, loss: float) -> dict[str, int]:
         """Told the mean training loss of an epoch at its end, a curriculum may go on; returns what to note of it."""
@@ -156,8 +187,8 @@ class Task:
 
     def describe(self) -> str:
         """Return shapes, sizes, loss and chance level in one line."""
-        values = {name: getattr(self, name) for name in self.options}
-        chosen = "".join(f", {name}={value}" for name, value in values.items() if value is not None)
+        known = {name: getattr(self, name) for name in self.options}
+        chosen = "".join(f", {name}={value}" for name, value in known.items() if value is not None)
         chance = "no chance level" if self.chance_loss is None else f"chance loss {self.chance_loss:.4g}"
         if self.chance is not None:
             chance = f"chance {self.chance:.3g}"

@@ -14,6 +14,7 @@ from evsim.sequences import as_sequences, correct
 from evsim.task import Data
 
 PIECE = 1024  # steps between two looks at the clock and at Ctrl-C
+ROOM = 2**24  # numbers that the inputs and outputs of a piece may hold, where it need not be so long
 SAVE_SECONDS = 60
 
 
@@ -63,10 +64,10 @@ class Trainer:
     ):  # fmt: skip
         """Train until `epochs` epochs have been done in all; returns one dict per epoch.
 
-        x (N, T, n_in); y: one target a sequence (N,) or (N, n_out), read at its last step, or one a step, (N, T) or
-        (N, T, n_out); lengths (N,), mask (N, T) and answers (N, T) as in `evsim.task.Data`. Without x: the task's
-        training sequences of each epoch, and its validation split. validation: x and y, or more of such arrays in the
-        order of `Data`, as a tuple.
+        x (N, T, n_in), or tokens (N, T), whole numbers that stand for one input each; y: one target a sequence (N,) or
+        (N, n_out), read at its last step, or one a step, (N, T) or (N, T, n_out); lengths (N,), mask (N, T) and answers
+        (N, T) as in `evsim.task.Data`. Without x: the task's training sequences of each epoch, and its validation
+        split. validation: x and y, or more of such arrays in the order of `Data`, as a tuple.
         checkpoint: path to write at the start, after every epoch, every minute and on Ctrl-C.
         on_epoch(row), progress(dict): called after every epoch and every piece of work.
         Raises FloatingPointError when the loss stops being finite, KeyboardInterrupt after Ctrl-C.
@@ -149,17 +150,17 @@ class Trainer:
             sums["before"] = learner.counts.tolist()
             sums["rate"] = self.optimizer.learning_rate
         total = int(data.lengths.sum())
+        most = max(1, min(PIECE, ROOM // (self.streams * (self.net.n_in + self.net.n_out))))
         while place["batch"] * self.streams < len(data):
             where = order[place["batch"] * self.streams : (place["batch"] + 1) * self.streams]
-            x, targets, keep, answers = data.batch(where)
-            steps = x.shape[1]
+            steps = int(data.lengths[where].max())
             if place["step"] == 0:
                 learner.reset(streams=len(where))
                 self._comparison.reset(len(where))
             while place["step"] < steps:
                 t = place["step"]
-                h = min(PIECE if self.update == "sequence" else int(self.update), steps - t)
-                self._piece(*(_cut(a, t, h) for a in (x, targets, keep, answers)))
+                h = min(most if self.update == "sequence" else int(self.update), steps - t)
+                self._piece(*data.piece(where, t, t + h))
                 place["step"] += h
                 sums["done"] += int(np.clip(data.lengths[where] - t, 0, h).sum())
                 if place["told"] and (self.update != "sequence" or place["step"] == steps):
@@ -284,7 +285,3 @@ class Trainer:
 
 def _no_sums() -> dict[str, Any]:
     return {"loss": 0.0, "told": 0, "right": 0, "judged": 0, "done": 0, "seconds": 0.0, "before": None, "rate": None}
-
-
-def _cut(array, t, h):
-    return array[:, t : t + h]

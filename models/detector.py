@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from .loss import each_loss
-from .streams import as_tensors, of_task
+from .streams import as_indices, as_tensors, of_task
 from .tokens import TokenLinear
 
 QUANTILES = 21
@@ -70,7 +70,7 @@ class EntropyDetector(Detector):
         device = next(self.net.parameters()).device
         batches = min(self.batches, -(-PASSES * len(source) // self.size))
         for _ in range(self.batches if source.task.fresh else batches):
-            x, targets, keep, *_ = (part.to(device) for part in source.take(self.size))
+            x, targets, keep, *_ = (as_indices(part).to(device) for part in source.take(self.size))
             if not keep.any():
                 continue
             loss = self._loss(self._said(self.model.padded(x), keep), targets[keep])
@@ -83,7 +83,7 @@ class EntropyDetector(Detector):
     @torch.no_grad()
     def _refuse(self, task, data, device):
         """ValueError if every step of the validation split is certain to the detector, and rightly so."""
-        x, targets, keep, *_ = (part.to(device) for part in as_tensors(data, slice(0, 128)))
+        x, targets, keep, *_ = (as_indices(part).to(device) for part in as_tensors(data, slice(0, 128)))
         if not keep.any():
             return
         padded, least = self.model.padded(x), CERTAIN

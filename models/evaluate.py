@@ -10,21 +10,33 @@ from evsim.sequences import correct
 
 from .loss import each_loss
 from .network import EventCore
-from .streams import as_tensors
+from .streams import as_indices, as_tensors
 
 BATCH = 64
+ROOM = 2**22  # outputs that are held at once, where a sequence can be read in pieces
 
 
 @torch.no_grad()
 def outputs(model, data):
-    """Yield (places, x, out (batch, T, n_out), targets, answers) of `evsim.sequences.Sequences` in batches."""
+    """Yield (places, first step, out (batch, steps, n_out), targets, answers) of `evsim.sequences.Sequences`.
+
+    Sequences come in batches; long ones in pieces, one after another, between which the state is carried. Where the
+    predictor's context is longer than a step, they come whole.
+    """
     like = next(model.parameters())
     training = model.training
     model.eval()
+    longest = data.x.shape[1]
     for first in range(0, len(data), BATCH):
         where = slice(first, min(first + BATCH, len(data)))
-        x, targets, _, answers, _ = (part.to(like.device) for part in as_tensors(data, where))
-        yield where, model(x)[0], targets, answers
+        steps, state = longest, None
+        if model.predictor.steps == 1:
+            steps = max(1, min(longest, ROOM // ((where.stop - first) * model.n_out)))
+        for start in range(0, longest, steps):
+            parts = as_tensors(data, where, start, start + steps)
+            x, targets, _, answers, _ = (as_indices(part).to(like.device) for part in parts)
+            out, state = model(x, state)
+            yield where, start, out, targets, answers
     model.train(training)
 
 
@@ -34,7 +46,7 @@ def evaluate(model, data, loss):
     For cells of evsim also activity, phi_rate and activity_per_layer, as `evsim.evaluate` has them.
     """
     total, count, right, judged = 0.0, 0, 0, 0
-    for _, out, targets, answers in outputs(model, data):
+    for _, _, out, targets, answers in outputs(model, data):
         total += float(each_loss(loss, out[answers], targets[answers]).double().sum())
         count += int(answers.sum())
         hits, seen = correct(out, targets, answers, loss)

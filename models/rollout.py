@@ -5,6 +5,7 @@ import torch
 from evsim.sequences import correct
 
 from .loss import each_loss
+from .streams import as_indices
 
 
 def rollout_loss(model, streams, method, loss, generator):
@@ -26,7 +27,7 @@ def rollout_loss(model, streams, method, loss, generator):
             rows = torch.arange(len(m), device=m.device)[:, None, None].expand_as(chosen)[chosen]
             m_t = m[rows, at[..., None].expand_as(chosen)[chosen]]
             context = streams.model.contexts(streams.padded, step.flatten(1))[chosen.flatten(1)]
-            wanted = streams.targets[rows, step[chosen]]
+            wanted = as_indices(streams.targets[rows, step[chosen]])
             parts.append(each_loss(loss, model.predict(m_t[None], context[None])[0], wanted).mean())
     return (torch.stack(parts).sum() if parts else None), state, counted
 

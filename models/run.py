@@ -72,6 +72,7 @@ class Torch:
         return {
             "test_accuracy": found["accuracy"],
             "test_loss": found["loss"],
+            **trainer.task.summarise(found["loss"], rows[-1]["loss"]),
             **{name: found[name] for name in ("activity", "phi_rate", "activity_per_layer") if name in found},
             "updates": trainer.updates,
             "train_cpu_seconds": round(sum(row["cpu_seconds"] for row in rows), 3),
@@ -103,5 +104,9 @@ class Trained:
     def predict(self, x, lengths, loss):
         """What is said at the end of each sequence: `evsim.evaluate.answer`."""
         data = inputs_alone(x, lengths, self.n_in, self.n_out, loss, np.dtype(self.settings["dtype"]))
-        said = [out[range(len(out)), data.lengths[where] - 1].numpy() for where, out, *_ in outputs(self._model, data)]
-        return answer(np.concatenate(said), loss)
+        last = np.zeros((len(data), self.n_out), data.dtype)
+        for where, start, out, *_ in outputs(self._model, data):
+            step = data.lengths[where] - 1 - start
+            (here,) = np.nonzero((step >= 0) & (step < out.shape[1]))
+            last[where.start + here] = out[here, step[here]].numpy()
+        return answer(last, loss)

@@ -64,10 +64,16 @@ def of_task(task, data, dtype):
     return as_sequences(data, task.n_in, task.n_out, task.loss, dtype)
 
 
-def as_tensors(data, where):
-    """x, targets, keep, answers, lengths of the sequences at `where`."""
-    parts = data.x, data.targets, data.keep, data.answers, data.lengths
-    return [torch.from_numpy(np.ascontiguousarray(part[where])) for part in parts]
+def as_tensors(data, where, start=0, stop=None):
+    """x, targets, keep, answers, lengths of the sequences at `where`, of steps start..stop - 1; tokens as they are."""
+    parts = data.x, data.targets, data.keep, data.answers
+    found = [torch.from_numpy(np.ascontiguousarray(part[where, start:stop])) for part in parts]
+    return [*found, torch.from_numpy(np.ascontiguousarray(data.lengths[where]))]
+
+
+def as_indices(part):
+    """Whole numbers as int64, which torch needs as indices and classes; they are kept small until they are read."""
+    return part.long() if part.dtype in (torch.uint8, torch.int32) else part
 
 
 class Streams:
@@ -95,7 +101,7 @@ class Streams:
         with torch.no_grad():
             for _ in range(int(ahead.max())):
                 index, _inside = self.here()
-                _, after = self.model.remember(self.x[self._rows, index], self.state)
+                _, after = self.model.remember(self.read(self.x, index), self.state)
                 going = ahead > 0
                 self.state = tuple(torch.where(_as(going, new), new, old) for new, old in zip(after, self.state))
                 self.at, ahead = self.at + self.window * going, ahead - 1
@@ -106,8 +112,8 @@ class Streams:
         return index.clamp(max=self.x.shape[1] - 1), index < self.lengths[:, None]
 
     def read(self, array, index):
-        """array (count, T, ...) at the steps index (count, k) of each stream."""
-        return array[self._rows, index]
+        """array (count, T, ...) at the steps index (count, k) of each stream; tokens and classes as int64."""
+        return as_indices(array[self._rows, index])
 
     def move_on(self, state):
         """Past the window that was read: the state that it left is kept, detached; finished streams begin anew."""
@@ -144,7 +150,7 @@ class Streams:
 
     def _scores(self, score, x, padded, targets, keep):
         with torch.no_grad():
-            found = score(x, padded, targets, keep)
+            found = score(as_indices(x), padded, as_indices(targets), keep)
         return found.masked_fill(~keep, -torch.inf)
 
 

@@ -28,6 +28,12 @@ def test_a_half_width_made_for_one_cell_is_not_that_of_another():
     assert net_of(task="digits", cell="lif", half_width=0.7).layers[0].half_width == 0.7
 
 
+def test_a_threshold_made_for_one_cell_is_not_that_of_another():
+    known = {cell: net_of(task="text", limit=50, cell=cell).layers[0].threshold for cell in ("evrnn", "lif", "egru")}
+    assert known == {"evrnn": 0.1, "lif": 1.0, "egru": 0.3}
+    assert net_of(task="text", limit=50, cell="lif", threshold=0.7).layers[0].threshold == 0.7
+
+
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [

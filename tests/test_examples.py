@@ -22,6 +22,7 @@ SMALL = {
     "accuracy_against_length.py": ("--quick", "--out", "picture.png"),
     "dni_table.py": ("--quick", "--workers", "1"),
     "dni_curves.py": ("--quick", "--workers", "1", "--out", "picture.png"),
+    "online_text.py": ("--characters", "400", "--units", "8", "--report", "200", "--out", "picture.png"),
 }
 SAYS = {
     "first_run.py": "test accuracy",
@@ -34,6 +35,7 @@ SAYS = {
     "accuracy_against_length.py": "exact RTRL",
     "dni_table.py": "RTRL, exact, EGRU",
     "dni_curves.py": "alternating, real first",
+    "online_text.py": "bits per character of the test text",
 }
 
 
@@ -85,6 +87,13 @@ def test_the_comparison_on_the_page_about_learners_runs(capsys):
     word, error, other, cosine = capsys.readouterr().out.split()
     assert (word, other) == ("error", "cosine")
     assert 0 < float(error) < 1 and 0 < float(cosine) < 1
+
+
+def test_the_page_about_texts_runs(capsys):
+    (code,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "text.md").read_text(), re.DOTALL)
+    exec(code, {})
+    bits, *text = capsys.readouterr().out.splitlines()
+    assert 1 < float(bits) < 6.7 and len("".join(text)) > 20
 
 
 @pytest.mark.parametrize("page", ["memup.md", "dni.md", "torch.md"])

@@ -1,5 +1,7 @@
 """Rollouts: what MemUP's gradient sees and what it cannot, which steps are asked about, how large the graph is."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -264,7 +266,7 @@ def test_evaluation_asks_the_memory_of_the_same_step(name):
             out = model.predictor(m[0, k], torch.from_numpy(np.concatenate(past)))
             losses.append(float(each_loss(task.loss, out, torch.from_numpy(np.asarray(data.targets[b, k])))))
             hits.append(int(out.argmax()) == data.targets[b, k] if task.loss == "cross_entropy" else 0)
-    part = type(data)(*(getattr(data, name)[:20] for name in ("x", "targets", "keep", "lengths", "answers")))
+    part = replace(data, **{name: getattr(data, name)[:20] for name in ("x", "targets", "keep", "lengths", "answers")})
     found = evaluate(model, part, task.loss)
     assert found["loss"] == pytest.approx(np.mean(losses), rel=1e-10)
     assert task.loss == "mse" or found["accuracy"] == pytest.approx(np.mean(hits))
