@@ -115,7 +115,7 @@ def resolve(chosen: dict[str, Any]) -> tuple[dict[str, Any], Task]:
     refuse_others(settings, chosen)
     task = task.side_by_side(settings["streams"])
     settings |= {name: getattr(task, name) for name in task.options if getattr(task, name) is not None}
-    if task.level() and settings["schedule"] != "constant":
+    if task.stage() and settings["schedule"] != "constant":
         told = f"schedule={settings['schedule']!r} has to know how many updates there will be"
         raise ValueError(f"{told}, which a curriculum does not: leave it out, or give --schedule constant")
     if isinstance(task, ArrayTask):

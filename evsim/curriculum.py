@@ -70,13 +70,13 @@ class Curriculum(GeneratedTask):
         """
         if self.curriculum == "off":
             return {}
-        trained = self.level()
+        trained = self.stage()
         if self.meaning(loss)["loss_bits"] < SOLVED:
             self.solved = self.at
             self._enter(self._after(*self.at))
         return {**trained, "solved_length": self.reached()["solved_length"]}
 
-    def level(self):
+    def stage(self):
         """Return the present level, by name, under a curriculum."""
         return dict(zip(self.grows, self.at)) if self.curriculum == "on" else {}
 
@@ -85,7 +85,7 @@ class Curriculum(GeneratedTask):
         if self.curriculum == "off":
             return {}
         solved = {f"solved_{name}": value for name, value in zip(self.grows, self.solved)}
-        return {**self.level(), **solved, "solved_length": self._steps(*self.solved) if any(self.solved) else 0}
+        return {**self.stage(), **solved, "solved_length": self._steps(*self.solved) if any(self.solved) else 0}
 
     def go_on_from(self, reached):
         """Return to where `reached` was given."""

@@ -51,6 +51,7 @@ class TrainingProgress:
         if row.get("validation_accuracy") is not None:
             held.append(f"accuracy {row['validation_accuracy']:.2%}")
         level = [f"{name} {row[name]}" for name in ("symbols", "repeats") if name in row]
+        level += [f"{row['phase']} gradients"] if "phase" in row else []
         parts = [
             f"{self._label}epoch {row['epoch']:{width}d}/{self._epochs}", *level, self._numbers(row), *held,
             f"{row['steps_per_second']:,.0f} steps/s",

@@ -1,8 +1,10 @@
 """Restarts: periods after which a learning rate begins anew, and the kind of gradient that each epoch then has."""
 
+import math
 from dataclasses import dataclass
+from numbers import Real
 
-from evsim.check import check_choice, check_count, check_positive
+from evsim.check import check_choice, check_count
 
 GROWTHS = ("boundary", "multiply")
 KINDS = ("real", "synthetic")
@@ -24,8 +26,8 @@ class Restarts:
     multiple: int = 2
 
     def __post_init__(self):
-        if check_positive("restart_base", self.base) < 1:
-            raise ValueError(f"restart_base={self.base} is too short a period: give a number of epochs of at least 1")
+        if isinstance(self.base, bool) or not isinstance(self.base, Real) or not 1 <= self.base < math.inf:
+            raise ValueError(f"restart_base={self.base!r} is no period: give a number of epochs of at least 1")
         check_choice("restart_growth", self.growth, GROWTHS)
         check_count("restart_multiple", self.multiple)
 

@@ -36,7 +36,7 @@ def evaluate_run(run, given, split=None, predictions=None, force=False):
         given["loss"] = loss
     _refuse(predictions, force)
     task = build_task(given, trained.n_out)
-    if task.level() and not leveled:
+    if task.stage() and not leveled:
         task.go_on_from(trained.reached)
     if noted not in (None, task.digest):
         what, how = (given["data"], "--data") if "data" in given else (given.get("text", "the text"), "--task text and")
@@ -54,7 +54,7 @@ def evaluate_run(run, given, split=None, predictions=None, force=False):
     prefix = "" if split == "all" else f"{split}_"
     return {
         "title": f"{run} on {task.name}, {split}: {len(data.x)} sequences",
-        "run": str(run), "task": task.name, "split": split, "sequences": len(data.x), **task.level(),
+        "run": str(run), "task": task.name, "split": split, "sequences": len(data.x), **task.stage(),
         f"{prefix}accuracy": found["accuracy"], f"{prefix}loss": found["loss"],
         **{key if split == "test" else prefix + key: value for key, value in task.meaning(found["loss"]).items()},
         **{name: found[name] for name in ("activity", "phi_rate", "activity_per_layer") if name in found},

@@ -174,12 +174,13 @@ def _lines(summary):
         "phi_rate": _percent, "macs_per_step": _count, "dense_rtrl_macs_per_step": _count, "peak_bytes": _bytes,
         "train_seconds": _tenths, "updates": _count, "train_cpu_seconds": _tenths, "graph_elements": _tenths,
         "graph_bytes": _bytes, "symbols": _count, "repeats": _count, "length": _count,
+        "cosine": _number,
     }  # fmt: skip
     shown = {
         "phi_rate": "phi-rate", "macs_per_step": "multiply-adds per step", "peak_bytes": "peak memory",
         "dense_rtrl_macs_per_step": "dense RTRL's multiply-adds per step", "train_seconds": "training seconds",
         "train_cpu_seconds": "CPU seconds", "graph_elements": "steps and predictions in a stream's graph",
-        "graph_bytes": "saved for backward",
+        "graph_bytes": "saved for backward", "synthetic_cosine": "cosine of guesses with what was found",
     }  # fmt: skip
     for name, value in summary.items():
         form = forms.get(name) or forms.get(name.rpartition("_")[2])

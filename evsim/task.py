@@ -163,7 +163,7 @@ class Task:
         """Return a task that training may change without changing this one: itself where nothing is changed."""
         return self
 
-    def level(self) -> dict[str, int]:
+    def stage(self) -> dict[str, int]:
         """Return what the present sequences of a curriculum are, in numbers by name; nothing for other tasks."""
         return {}
 

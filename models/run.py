@@ -52,7 +52,10 @@ class Torch:
         method = trainer.method
         what = {
             "memup": lambda: f"MemUP over {method.window} steps, {method.targets} targets by {method.detector}",
-            "dni": lambda: f"DNI over {method.window} steps, synthetic gradients times {method.scale:g}",
+            "dni": lambda: (
+                f"DNI over {method.window} steps, synthetic gradients times {method.scale:g}"
+                + (" in turns with real ones" if method.phases.restarts or method.phases.switch else "")
+            ),
             "tbptt": lambda: f"TBPTT over {method.window} steps",
             "bptt": lambda: "BPTT",
         }[method.kind]()  # fmt: skip
@@ -74,6 +77,7 @@ class Torch:
             "test_loss": found["loss"],
             **trainer.task.summarise(found["loss"], rows[-1]["loss"]),
             **{name: found[name] for name in ("activity", "phi_rate", "activity_per_layer") if name in found},
+            **{name: rows[-1][name] for name in ("synthetic_cosine", "synthetic_error") if name in rows[-1]},
             "updates": trainer.updates,
             "train_cpu_seconds": round(sum(row["cpu_seconds"] for row in rows), 3),
             "graph_elements": graph["memory_steps"] + graph["predictions"],

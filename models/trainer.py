@@ -63,7 +63,7 @@ class RolloutTrainer:
         self.dtype = np.float64 if next(model.parameters()).dtype == torch.float64 else np.float32
         source = Source(self.task, self.dtype, seed, phase == "same")
         self._later = Source(self.task, self.dtype, seed + _DETECTOR_SEED)
-        if not self.task.level():  # whose sequences grow longer than any window
+        if not self.task.stage():  # whose sequences grow longer than any window
             method.check_steps(source.longest())
         self.detector = None
         if isinstance(method, MemUP) and method.targets:
@@ -242,10 +242,10 @@ class RolloutTrainer:
         if validate:
             found = self.evaluate(self.task.split("validation"))
             row["validation_loss"], row["validation_accuracy"] = found["loss"], found["accuracy"]
-        level = self.task.level()
+        level = self.task.stage()
         if sums.losses:  # an epoch that was cut short may have met no target
             row = self.task.note(row)
-        if self.task.level() != level:  # the streams are full of sequences of the old level
+        if self.task.stage() != level:  # the streams are full of sequences of the old level
             self.at.source.load_state([self.epoch, 0])
             self._at = None
         if self._by_epochs:

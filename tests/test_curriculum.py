@@ -112,7 +112,7 @@ def test_copy_without_a_curriculum_is_as_it_was(options, told):
     """The digests are those of before there were curricula."""
     task = Copy(**options)
     assert digest(task) == told == digest(Copy(**options, curriculum="off"))
-    assert task.close_epoch(0.0) == task.level() == task.reached() == task.meaning(1.0) == {}
+    assert task.close_epoch(0.0) == task.stage() == task.reached() == task.meaning(1.0) == {}
     assert digest(task) == told and task.apart() is task
     assert task.note({"epoch": 1, "loss": 0.0}) == {"epoch": 1, "loss": 0.0}
 
@@ -121,10 +121,10 @@ def levels(task, losses):
     """The level at which each of these losses was met, and the one behind them."""
     found = []
     for loss in losses:
-        found.append(tuple(task.level().values()))
+        found.append(tuple(task.stage().values()))
         noted = task.close_epoch(loss)
         assert tuple(noted.values())[:-1] == found[-1]
-    return [*found, tuple(task.level().values())]
+    return [*found, tuple(task.stage().values())]
 
 
 def test_the_rule_of_repeat_copy():
@@ -135,7 +135,7 @@ def test_the_rule_of_repeat_copy():
     N, R = 1, 1
     task = RepeatCopy(curriculum="on")
     for _ in range(60):
-        assert task.level() == {"symbols": N, "repeats": R} and task.steps == (R + 1) * N + 3
+        assert task.stage() == {"symbols": N, "repeats": R} and task.steps == (R + 1) * N + 3
         N, R = (N, R + 1) if R < N else (N + 1, R)
         task.close_epoch(low)
     assert (N, R) == (31, 31)
@@ -168,7 +168,7 @@ def test_each_level_has_sequences_of_its_own():
     assert task.split("test") is first and task.sizes == {"train": 640, "validation": 64, "test": 1000}
     apart = task.apart()
     apart.close_epoch(0.0)
-    assert task.split("test") is first and task.level() == {"symbols": 1} and task.steps == 2
+    assert task.split("test") is first and task.stage() == {"symbols": 1} and task.steps == 2
     for split, size in apart.sizes.items():
         assert apart.split(split).x.shape == (size, 4, 10)
     assert apart.training(5).x.shape == (640, 4, 10)
@@ -201,7 +201,7 @@ def test_training_climbs_on_a_task_of_its_own():
     task = Copy(curriculum="on", **QUICK)
     trainer = online(task)
     rows = trainer.fit(epochs=12)
-    assert rows[0]["symbols"] == 1 and rows[-1]["symbols"] > 1 and task.level() == {"symbols": 1}
+    assert rows[0]["symbols"] == 1 and rows[-1]["symbols"] > 1 and task.stage() == {"symbols": 1}
     assert [row["steps"] for row in rows] == [64 * 2 * row["symbols"] for row in rows]
     for before, row in itertools.pairwise(rows):
         assert row["symbols"] == before["symbols"] + (before["loss_bits"] < SOLVED)
@@ -270,7 +270,7 @@ def test_resumed_equals_uninterrupted(kind, stop, update, tmp_path, monkeypatch)
     resumed = evsim.Trainer.resume(tmp_path / "c.npz", kind(curriculum="on", **QUICK))
     resumed.fit(epochs=12)
     equal = resumed.net.theta.tobytes() == whole.net.theta.tobytes() and course(resumed) == course(whole)
-    assert equal == (kind is Copy) and whole.task.level()["symbols"] > 2
+    assert equal == (kind is Copy) and whole.task.stage()["symbols"] > 2
 
 
 METHODS = [truncated(4), full(), MemUP(3, 1), MemUP(4, 2, "surprise", 2)]
@@ -302,7 +302,7 @@ def test_streams_begin_anew_with_the_sequences_of_the_next_level():
     task = Copy(curriculum="on", **QUICK)
     trainer = rollouts(task, full())
     assert trainer.window == 2 and trainer.updates_per_epoch == 8
-    while trainer.task.level()["symbols"] < 3:
+    while trainer.task.stage()["symbols"] < 3:
         trainer.fit(epochs=trainer.epoch + 1)
         steps = trainer.task.steps
         assert trainer.window == trainer.at.window == trainer.at.x.shape[1] == steps

@@ -50,7 +50,7 @@ def task(request):
 def copied(task, x, distinct, scattered):
     """(targets, steps that matter, length) of a copy task, from x (T, n_in) alone."""
     A, n, T = task.alphabet, task.symbols, len(x)
-    assert (2 * n if task.level() else task.length) == T
+    assert (2 * n if task.stage() else task.length) == T
     tokens = [list(row).index(1) for row in x]
     shown = [(t, k) for t, k in enumerate(tokens) if k < A]
     assert len(shown) == n and (scattered or [t for t, _ in shown] == list(range(n)))
@@ -135,7 +135,7 @@ def follows(task, data, i):
     if length != (T if data.lengths is None else data.lengths[i]):
         return False
     told = None if data.mask is None else [t for t in range(T) if data.mask[i, t]]
-    assert told == (list(matter) if task.level() or task.name == "repeat-copy" else None)
+    assert told == (list(matter) if task.stage() or task.name == "repeat-copy" else None)
     per_step = data.y.ndim == (2 if task.loss == "cross_entropy" else 3)
     if not per_step:
         assert data.answers is None and all(one is None for one in wanted[:-1]) and list(matter) == [T - 1]
