@@ -8,7 +8,7 @@ Takes from --results what dni_table.py left there, and trains what is missing. N
 import argparse
 from statistics import mean
 
-from dni_table import AGAIN, LANGUAGE, REAL, SYNTHETIC, TEXT
+from dni_table import AGAIN, LANGUAGE, REAL, SEEDS, SYNTHETIC, TEXT
 from matplotlib import pyplot as plt
 
 from evsim.build import build_restarts
@@ -29,7 +29,7 @@ def main():
     asked = read.parse_args()
     small = {"epochs": 4, "limit": 3000} if asked.quick else {}
     ways = {name: {**LANGUAGE[name], **small} for name in COLOURS}
-    found = train_all(ways, (0,) if asked.quick else (0, 1, 2), None, asked.results, asked.workers)
+    found = train_all(ways, (0,) if asked.quick else SEEDS["language"], None, asked.results, asked.workers)
     epochs = ways[REAL]["epochs"]
     figure, (curves, rates, phases) = plt.subplots(
         3, sharex=True, figsize=(8, 7), height_ratios=(4, 1, 0.8), layout="constrained"
