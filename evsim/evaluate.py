@@ -15,8 +15,8 @@ def evaluate(net, data, loss):
     """Run every sequence of `data`, an `evsim.task.Data` or a tuple of its first fields, from zero state.
 
     Returns a dict: loss (mean over its answers), accuracy (there; None for mse), activity and phi_rate (means over
-    units, steps and sequences), activity_per_layer. x may be tokens. Long sequences are run in pieces, so that memory
-    does not grow with them.
+    units, steps and sequences), activity_per_layer. x may be tokens. Outputs are held for a piece of a sequence at a
+    time, however long it is.
     """
     data = as_sequences(Data(*data), net.n_in, net.n_out, loss, net.dtype)
     count = new_count(len(net.layers))

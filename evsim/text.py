@@ -81,6 +81,7 @@ def read_corpus(text=None, level="auto", vocabulary=None) -> Corpus:
             raise ValueError(f"{name}, in the part for {part}: {error}") from None
     digest = hashlib.sha256()
     for one in (*raw.values(), *(() if vocabulary is None else (Path(vocabulary).read_bytes(),))):
+        digest.update(b"%d\n" % len(one))  # where one ends and the next begins
         digest.update(one)
     return Corpus(**found, vocabulary=known, digest=digest.hexdigest())
 

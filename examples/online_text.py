@@ -1,6 +1,6 @@
 """Online text: a stream of characters that never ends, learnt as it passes, one step at a time, in constant memory.
 
-    python examples/online_text.py [--characters 100000] [--units 96] [--update 10] [--out online_text.png]
+    python examples/online_text.py [--characters 100000] [--units 128] [--update 10] [--out online_text.png]
 
 Reads the help of CPython (`evsim.tasks.text`) once, from its first character. Each character is told from those before
 it, and only then learnt from, so the running bits per character are those of text not seen before. The gradient is
@@ -20,7 +20,7 @@ from evsim.tasks.text import Text
 def main():
     options = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     options.add_argument("--characters", type=int, default=100_000, help="how many to read")
-    options.add_argument("--units", type=int, default=96)
+    options.add_argument("--units", type=int, default=128)
     options.add_argument("--density", type=float, default=1.0, help="of recurrent weights")
     options.add_argument("--update", type=int, default=10, help="characters between two updates of the weights")
     options.add_argument("--lr", type=float, default=3e-3)
@@ -30,7 +30,7 @@ def main():
 
     task = Text(limit=given.characters + 1)
     stream = task.corpus.train.tolist()  # numbers; task.corpus.vocabulary.decode(...) gives the text
-    cell = evsim.EvRNN(given.units, density=given.density, threshold=0.1, half_width=0.2)
+    cell = evsim.EvRNN(given.units, density=given.density, threshold=0.1, half_width=0.1)
     net = evsim.Network(task.n_in, [cell], evsim.Readout(task.n_out), tokens=True)
     learner, optimizer = evsim.RTRL(net), evsim.Adam(given.lr)
     one_hot = np.eye(task.n_in, dtype=np.float32)

@@ -191,3 +191,9 @@ def test_a_digest_tells_of_every_part(tmp_path):
         write(tmp_path / "c" / name, "".join([*LINES, *LINES, " the cat \n"]))
         found.add(read_corpus(tmp_path / "c").digest)
     assert len(found) == 4
+    folder(tmp_path / "c", PTB)
+    late, early = tmp_path / "c" / PTB[2], tmp_path / "c" / PTB[1]
+    first, rest = late.read_text().split("\n", 1)
+    write(early, f"{early.read_text()}{first}\n")
+    write(late, rest)
+    assert read_corpus(tmp_path / "c").digest not in found  # a line has moved from one file to the next

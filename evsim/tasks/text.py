@@ -33,7 +33,7 @@ class Text(Task):
     tokens = True
     loss = "cross_entropy"
     defaults = {
-        "cell": "evrnn", "units": 96, "density": 1.0, "threshold": 0.1, "half_width": 0.2, "layers": 1, "block": 1,
+        "cell": "evrnn", "units": 128, "density": 1.0, "threshold": 0.1, "half_width": 0.1, "layers": 1, "block": 1,
         "streams": 1, "update": 10, "epochs": 1, "optimizer": "adam", "lr": 3e-3, "schedule": "cosine", "clip": 10.0,
     }  # fmt: skip
     torch_defaults = {
