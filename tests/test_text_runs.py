@@ -142,7 +142,7 @@ def test_a_text_that_has_changed_is_refused(capsys):
     write(Path("story.txt"), STORY.replace("cat", "cow"))
     capsys.readouterr()
     run("eval", "r", code=2)
-    assert "story.txt has changed since the run began: give --task text and its options to use it" in capsys.readouterr().err
+    assert "story.txt has changed since the run began: give --task text and its options" in capsys.readouterr().err
     run("train", "--resume", "r", code=2)
     assert "story.txt has changed since the run in r began: start a new run" in capsys.readouterr().err
     again = ["eval", "r", "--task", "text", "--text", "story.txt", "--level", "words"]
