@@ -35,11 +35,11 @@ def evaluate_run(run, given, split=None, predictions=None, force=False):
         given["loss"] = loss
     _refuse(predictions, force)
     task = build_task(given, trained.n_out)
-    if task.level() and not leveled:
-        task.go_on_from(trained.reached)
     if isinstance(task, ArrayTask) and noted not in (None, task.digest):
         raise ValueError(f"{given['data']} has changed since the run began: give it with --data to use it as it is now")
     _fits(run, trained, task)
+    if task.level() and not leveled:
+        task.go_on_from(trained.reached)
     split = _split(split, task, config)
     data = task.given["train"] if isinstance(task, ArrayTask) and split == "all" else task.split(split)
     found = trained.evaluate(data, task.loss)
