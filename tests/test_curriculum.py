@@ -310,7 +310,7 @@ def test_streams_begin_anew_with_the_sequences_of_the_next_level():
         assert all(any((x == one).all() for one in given.x) for x in trainer.at.x.numpy())
     assert trainer.graph["memory_steps"] == 4
     cut = rollouts(task, truncated(3))
-    cut.task.go_on_from({"symbols": 4, "solved_symbols": 3})
+    cut.task.go_on_from({"symbols": 4, "solved_symbols": 3, "solved_length": 6})
     assert (cut.window, cut.updates_per_epoch) == (3, 24)
 
 
@@ -332,9 +332,12 @@ def test_a_checkpoint_of_a_curriculum_goes_on_with_one(tmp_path):
     online(Copy(curriculum="on", **QUICK)).fit(epochs=1, checkpoint=tmp_path / "c.npz")
     with pytest.raises(ValueError, match="was reached in a curriculum, which task 'copy' as it is does not have"):
         evsim.Trainer.resume(tmp_path / "c.npz", Copy(**QUICK))
-    for wrong in ({"symbols": 0, "solved_symbols": 0}, {"symbols": 2, "solved_symbols": "1"}):
+    given = {"symbols": 2, "solved_symbols": 1, "solved_length": 2}
+    for wrong in ({"symbols": 0}, {"solved_symbols": "1"}, {"solved_symbols": -1}):
         with pytest.raises(ValueError, match="symbols=.* is not usable"):
-            Copy(curriculum="on").go_on_from(wrong)
+            Copy(curriculum="on").go_on_from({**given, **wrong})
+    with pytest.raises(ValueError, match="was reached in another curriculum than that of task 'repeat-copy'"):
+        RepeatCopy(curriculum="on").go_on_from(given)
     Copy().go_on_from({})
 
 
@@ -363,7 +366,7 @@ def test_a_run_climbs_and_is_evaluated_where_it_stands(which, capsys):
     assert summary["solved_length"] == ((r + 1) * n + 3 if "repeat" in which else 2 * n)
     assert "solved symbols" in shown.err and f"epoch {len(rows)}/{len(rows)}, symbols {met[-1]['symbols']}" in shown.err
     config = read_toml("r/config.toml")
-    assert config["symbols"] == 1 and config["curriculum"] == "on" and "length" not in config
+    assert config["symbols"] == 1 and config["curriculum"] == "on" and "length" not in {**config, **summary["config"]}
     run("eval", "r", "--json")
     found = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert found["test_loss"] == summary["test_loss"] and level.items() <= found.items()
