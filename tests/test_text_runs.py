@@ -84,7 +84,8 @@ def test_seeds_have_a_median(capsys):
     found = summary("r")
     for name in ("bits_per_character", "running_bits_per_character"):
         assert found[name] == sorted(one[name] for one in found["runs"])[1]
-    assert "bits" in capsys.readouterr().out
+    shown = capsys.readouterr().out
+    assert "bits" in shown and "loss" not in shown and f"{found['bits_per_character']:.4f}" in shown
 
 
 def test_several_streams_and_other_learners():

@@ -1,6 +1,8 @@
 """Tokens and long sequences under torch: streams carry whole numbers, evaluation reads in pieces."""
 
+import json
 from importlib import import_module
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,6 +12,7 @@ pytest.importorskip("torch")
 import torch
 
 import evsim
+from evsim.cli import main
 from evsim.generated import one_hot
 from evsim.models.build import build_core
 from evsim.models.method import truncated
@@ -31,6 +34,7 @@ class Told(Model):
 
     def __init__(self, *arguments):
         super().__init__(*arguments)
+        self.core.hears = ("numbers", "tokens")
         self.given = []
 
     def remember(self, x, state):
@@ -150,6 +154,23 @@ def test_the_last_step_is_found_among_pieces(task, monkeypatch):
     with torch.no_grad():
         alone = made(torch.from_numpy(x[2:, :81].astype(np.int64)))[0][0, -1].numpy()
     np.testing.assert_allclose(whole[2], alone, rtol=1e-5, atol=1e-6)
+
+
+def test_a_run_under_torch_from_the_command_line(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    options = ["train", "text", "--learner", "tbptt", "--backend", "torch", "--limit", "700", "--units", "5"]
+    assert main([*options, "--epochs", "2", "--out", "r"]) == 0
+    found = json.loads(Path("r/summary.json").read_text())
+    last = json.loads(Path("r/metrics.jsonl").read_text().splitlines()[-1])
+    assert found["bits_per_character"] == pytest.approx(found["test_loss"] / np.log(2))
+    assert found["running_bits_per_character"] == last["bits_per_character"]
+    assert last["validation_bits_per_character"] == pytest.approx(last["validation_loss"] / np.log(2))
+    assert main(["eval", "r", "--predictions", "p.npz", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out.splitlines()[-1])["bits_per_character"] == found["bits_per_character"]
+    assert np.load("p.npz")["predictions"].shape == (16,)
+    monkeypatch.setattr("pydoc_data.topics.topics", {"one": "another text\n" * 100})
+    assert main(["train", "--resume", "r"]) == 2
+    assert "the text has changed since the run in r began" in capsys.readouterr().err
 
 
 def test_events_of_tokens_are_counted(task):
