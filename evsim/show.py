@@ -32,9 +32,9 @@ def show_seeds(summary, err=False):
         "solved_symbols": ("solved", _count), "solved_repeats": ("repeats", _count),
         "test_accuracy": ("accuracy", _percent), "test_loss": ("loss", _number),
         "bits_per_character": ("bits", _number), "perplexity": ("perplexity", _number),
-        "activity": ("activity", _percent), "phi_rate": ("phi-rate", _percent), "macs_per_step": ("multiply-adds", _count),
-        "updates": ("updates", _count), "train_seconds": ("seconds", _tenths),
-        "train_cpu_seconds": ("CPU seconds", _tenths),
+        "activity": ("activity", _percent), "phi_rate": ("phi-rate", _percent),
+        "macs_per_step": ("multiply-adds", _count), "updates": ("updates", _count),
+        "train_seconds": ("seconds", _tenths), "train_cpu_seconds": ("CPU seconds", _tenths),
     }  # fmt: skip
     told = {"test_loss"} if {"bits_per_character", "perplexity"} & set(summary) else set()  # what says the same
     columns = {name: form for name, form in columns.items() if name in summary and name not in told}
