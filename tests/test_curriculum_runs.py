@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from test_cli import _here, run  # noqa: F401
 
+from evsim.curriculum import SOLVED
 from evsim.runfolder import read_toml
 
 EASY = ("--curriculum", "on", "--streams", 8, "--units", 16, "--lr", 0.02)
