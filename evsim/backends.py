@@ -7,7 +7,7 @@ from evsim.check import check_choice
 GATED_CELLS = ("lstm", "gru", "qrnn")  # whose inputs an embedding brings in, and that know dropout
 TORCH_CELLS = (*GATED_CELLS, "norse-lif", "norse-lsnn")  # that evsim's own learners do not have
 TORCH_LEARNERS = ("memup", "dni", "tbptt", "bptt")
-_TORCH_ALONE = ("memup", "dni")
+TORCH_ALONE = ("memup", "dni")
 _OF_TORCH: tuple[str, ...] = ("predictor", "context", "embed", "tied", "dropout", "forget_bias", "reduction", "device")
 _OF_NUMBA: tuple[str, ...] = ("block", "memory_limit", "n", "broadcast", "compare", "threads", "update", "readout")
 _OF_EVENTS: tuple[str, ...] = ("density", "density_in", "half_width", "threshold", "reset", "tau")
@@ -25,11 +25,11 @@ _DEFAULTS: dict[str, Any] = {
 def choose_backend(chosen: dict[str, Any]) -> str:
     """ "torch" or "numba": as asked for, or as learner and cell need it; ValueError where they do not go together."""
     learner, cell, asked = (chosen.get(name) for name in ("learner", "cell", "backend"))
-    needs = learner in _TORCH_ALONE or cell in TORCH_CELLS
+    needs = learner in TORCH_ALONE or cell in TORCH_CELLS
     if asked is not None:
         check_choice("backend", asked, ("numba", "torch"))
     if asked == "numba" and needs:
-        what = f"learner {learner!r}" if learner in _TORCH_ALONE else f"cell {cell!r}"
+        what = f"learner {learner!r}" if learner in TORCH_ALONE else f"cell {cell!r}"
         raise ValueError(f"{what} runs under torch alone: leave --backend numba out")
     if not needs and asked != "torch":
         return "numba"

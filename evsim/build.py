@@ -113,6 +113,8 @@ def resolve(chosen: dict[str, Any]) -> tuple[dict[str, Any], Task]:
         if settings[needs] != value and name not in chosen:
             settings.pop(name, None)  # a default of the task's that goes with another default
     refuse_others(settings, chosen)
+    for name in ("streams", *(("threads",) if "threads" in settings else ())):
+        check_count(name, settings[name])
     task = task.side_by_side(settings["streams"])
     settings |= {name: getattr(task, name) for name in task.options if getattr(task, name) is not None}
     if task.stage() and settings["schedule"] != "constant":
@@ -234,6 +236,8 @@ def _option(word: str) -> tuple[str, int | float | str]:
     key, equals, value = word.partition("=")
     if not (key and equals and value):
         raise ValueError(f"{word!r} is no option: give key=value, without spaces around the sign")
+    if value in ("true", "false"):
+        return key, value == "true"
     for kind in (int, float):
         try:
             return key, kind(value)
@@ -267,7 +271,13 @@ def build_restarts(settings: dict[str, Any]) -> Restarts:
     if settings.get("restart_base") is None:
         raise ValueError("a schedule of restarts needs the epochs up to the first: give --restart-base")
     options = {name: settings[f"restart_{name}"] for name in ("growth", "multiple") if f"restart_{name}" in settings}
-    return Restarts(settings["restart_base"], **options)
+    made, each = Restarts(settings["restart_base"], **options), settings.get("restart_each", "epoch")
+    if "multiple" in options and made.growth != "multiply":
+        raise ValueError(f"restart_multiple={made.multiple} belongs to restart_growth multiply: give both, or neither")
+    if made.base != int(made.base) and (settings.get("alternate") or each == "epoch"):
+        told = "where the rate or the kind of gradient changes by epochs"
+        raise ValueError(f"restart_base={made.base} has to be a whole number of epochs {told}: give one")
+    return made
 
 
 def _restarting(settings, per_epoch):

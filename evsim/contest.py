@@ -4,11 +4,12 @@ import inspect
 import time
 from typing import Any
 
-from evsim.backends import choose_backend, foreign
+from evsim.backends import TORCH_ALONE, choose_backend, foreign
 from evsim.build import (
     BASE,
     KINDS,
     LEARNER_OPTIONS,
+    TASK_OPTIONS,
     build_task,
     check_kind,
     merge,
@@ -21,6 +22,7 @@ from evsim.processes import run_each
 from evsim.registry import lookup
 from evsim.runs import backend_of, peak_bytes, tell
 
+LONGEST = 20_000  # steps of a stream without end that bptt is let keep
 LEARNERS = "rtrl,bptt,tbptt,memup,dni"
 _SHARED = ("cell", "units", "layers", "density", "density_in", "half_width", "threshold", "reset", "tau", "streams",
            "optimizer", "lr", "schedule", "clip", "epochs", "dtype", "seed")  # fmt: skip
@@ -34,8 +36,12 @@ def compare(given: dict[str, Any], learners: str = LEARNERS, config=None, path=N
     results are added as they come; what it holds is not done again.
 
     All start from the weights of the same `evsim.Network` (`lstm` and other cells of torch from the same seed), read
-    the same sequences in the same order, in batches of `streams`, and take the losses of a batch's steps as a sum.
-    Learners that evsim has itself are run by it, the others by torch. Under memup the predictor reads the context too,
+    the same sequences in the same order, `streams` side by side, and take the losses of a sequence's steps as a sum.
+    The batches are the very same where all sequences are of one length and their number is a multiple of `streams`,
+    which generated tasks see to; otherwise streams under torch go on to the next sequence as they become free, so that
+    steps may differ a little; and a curriculum goes its own way with each learner. Learners that evsim has itself are
+    run by it, the others by torch, and so is tbptt beside memup or dni, since it then updates after each window as they
+    do (evsim's own updates after sequences, or as `update` says). Under memup the predictor reads the context too,
     without which nothing distant can be asked for; all others have a linear readout.
 
     Returns a dict with the task's name and "rows", one dict a learner: learner, backend, cell, test_accuracy,
@@ -45,16 +51,26 @@ def compare(given: dict[str, Any], learners: str = LEARNERS, config=None, path=N
     ValueError for settings and learners that do not exist, or that no learner has a use for.
     """
     chosen = merge(given, None if config is None else read_settings(config))
+    for name in ("seeds", "learner", "compare"):
+        if name in chosen:
+            raise ValueError(f"{name}={chosen[name]!r} cannot be chosen for all: one seed, and learners by --learners")
     entries = _entries(learners)
+    build_task(chosen)  # what is wrong with it shows
+    windows = any(own["learner"] in TORCH_ALONE for _, own in entries)
     jobs, unused = [], set(chosen)
     for title, own in entries:
         with named(f"learners, {title!r}"):
+            if windows and own["learner"] == "tbptt":  # which then updates after each window, as those do
+                own = {"backend": "torch", **own}
             settings = _settings(chosen, own)
             unused -= set(settings)
             settings, task = resolve(settings)  # what is wrong shows before anything is trained
+            if own["learner"] == "bptt" and task.tokens and task.steps > LONGEST:
+                told = f"bptt keeps all of a stream's {task.steps:,} steps, and goes through them at every update"
+                raise ValueError(f"{told}: leave it out, or give more --streams or a --set limit=")
             if "epoch_size" in settings:  # whole batches, so that all read equally many steps
                 settings["epoch_size"] = -(-task.sizes["train"] // settings["streams"]) * settings["streams"]
-        jobs.append((title, settings))
+        jobs.append((title, settings, None, task.digest))
     for name in sorted(unused):
         raise ValueError(f"{name}={chosen[name]!r} is of no use to any of {learners}: leave it out")
     rows = run_each(train_one, jobs, path=path, tell=lambda row: tell(_line(row)))
@@ -72,6 +88,10 @@ def _entries(text):
             if title in found:
                 raise ValueError("it is there twice: leave one of them out")
             options = parse_options(words)
+            for name in options.keys() & {"learner", "compare", "seeds", "task", "data", *TASK_OPTIONS}:
+                raise ValueError(f"{name} cannot be chosen for one learner alone: leave it out")
+            if isinstance(options.get("switch"), int):
+                options["switch"] = [options["switch"]]
             found[title] = {"learner": name} | {key: check_kind(key, value) for key, value in options.items()}
     return list(found.items())
 
@@ -81,6 +101,8 @@ def _settings(chosen, own):
     defaults = {"clip": 1.0, **BASE, **(build_task(chosen).defaults if "task" in chosen else {})}
     shared = {name: defaults[name] for name in _SHARED if name in defaults and not _replaced(name, chosen)}
     settings = {**shared, **chosen, **own}
+    if "restart_base" in settings and "schedule" not in {**chosen, **own}:
+        settings["schedule"] = "restarts"
     settings["backend"] = choose_backend(settings)
     if settings["backend"] == "torch":
         settings.setdefault("predictor", "context" if own["learner"] == "memup" else "linear")
@@ -100,10 +122,11 @@ def _replaced(name, chosen):
     return (name == "epochs" and "sequences" in chosen) or (name == "half_width" and "cell" in chosen)
 
 
-def train_one(title: str, settings: dict[str, Any], enough: float | None = None) -> dict[str, Any]:
+def train_one(title: str, settings: dict[str, Any], enough: float | None = None, digest=None) -> dict[str, Any]:
     """Train as settings of a single seed say, on batches of sequences in the order of `evsim.Trainer`; what came of it.
 
-    enough: stop after an epoch whose validation loss is no more than that. The row is as `compare` has it, with
+    enough: stop after an epoch whose validation loss is no more than that. digest: of the data, by which results that
+    are kept are told apart. The row is as `compare` has it, with
     "history", a dict for each epoch. Meant for a process that does nothing else.
     """
     settings, task = resolve(settings)
@@ -121,9 +144,11 @@ def train_one(title: str, settings: dict[str, Any], enough: float | None = None)
         return {**row, "failed": str(error), "history": list(trainer.history)}
     cpu = time.process_time() - cpu
     found = backend.figures(trainer)
-    kept = ("test_accuracy", "test_loss", "bits_per_character", "perplexity", "steps", "updates")
+    kept = ("test_accuracy", "test_loss", "bits_per_character", "perplexity", "steps")
+    told = {"updates": trainer.optimizer.steps} if settings["backend"] == "numba" else {"updates": trainer.updates}
     return {
-        **row, **trainer.task.reached(), **{name: found[name] for name in kept if name in found}, "cpu_seconds": cpu,
+        **row, **trainer.task.reached(), **{name: found[name] for name in kept if name in found}, **told,
+        "cpu_seconds": cpu,
         "stored_bytes": backend.stored(trainer), "peak_bytes": peak_bytes(), "settings": settings,
         "history": list(trainer.history),
     }  # fmt: skip

@@ -88,8 +88,11 @@ class Curriculum(GeneratedTask):
         return {**self.stage(), **solved, "solved_length": self._steps(*self.solved) if any(self.solved) else 0}
 
     def go_on_from(self, reached):
-        """Return to where `reached` was given."""
+        """Return to where `reached` was given; ValueError for what is not of this curriculum."""
         if self.curriculum == "off" or not reached:
             return super().go_on_from(reached)
+        if set(reached) != set(self.reached()):
+            told = f"{reached} was reached in another curriculum than that of task {self.name!r}"
+            raise ValueError(f"{told}: give the task that was trained on")
         self.solved = tuple(check_count(f"solved_{name}", reached[f"solved_{name}"], 0) for name in self.grows)
         self._enter(tuple(check_count(name, reached[name]) for name in self.grows))

@@ -36,16 +36,17 @@ def evaluate_run(run, given, split=None, predictions=None, force=False):
         given["loss"] = loss
     _refuse(predictions, force)
     task = build_task(given, trained.n_out)
-    if task.stage() and not leveled:
-        task.go_on_from(trained.reached)
     if noted not in (None, task.digest):
         what = given.get("data") or given.get("text", "the text")
         how = "it with --data" if "data" in given else f"--task {task.name} and its options"
         raise ValueError(f"{what} has changed since the run began: give {how} to use it as it is now")
-    _fits(run, trained, task)
-    if config.get("symbols_digest", task.symbols_digest) != task.symbols_digest:
+    if task.symbols_digest is not None and config.get("symbols_digest", task.symbols_digest) != task.symbols_digest:
         told = f"{run} was trained on other symbols than those of this text, or on the same in another order"
-        raise ValueError(f"{told}: give the same --level, and with --vocabulary the list of its own")
+        how = "evsim.text.read_corpus(PATH).vocabulary.save(FILE), of the text it was trained on, writes it"
+        raise ValueError(f"{told}: give the same --level, and with --vocabulary the list of its own, which {how}")
+    _fits(run, trained, task)
+    if task.stage() and not leveled:
+        task.go_on_from(trained.reached)
     split = _split(split, task, config)
     data = task.given["train"] if isinstance(task, ArrayTask) and split == "all" else task.split(split)
     found = trained.evaluate(data, task.loss)

@@ -38,6 +38,7 @@ def foresee(given, config=None):
     """
     settings, task = resolve(merge(given, None if config is None else read_settings(config)))
     settings = _each(settings)[0]
+    backend_of(settings).build(settings, task)  # what is wrong shows
     per_epoch, phase_of = backend_of(settings).foresee(settings, task)
     rate = build_optimizer(settings, settings["epochs"] * per_epoch).schedule
     rows = []

@@ -87,7 +87,8 @@ def show_contest(found, err=False):
     columns = {
         "solved_symbols": ("solved", _count), "solved_repeats": ("repeats", _count),
         "test_accuracy": ("accuracy", _percent), "test_loss": ("loss", _number),
-        "bits_per_character": ("bits/char", _number), "perplexity": ("perplexity", _tenths), "steps": ("steps", _count),
+        "bits_per_character": ("bits/char", _number), "perplexity": ("perplexity", _tenths),
+        "steps": ("steps", _count), "updates": ("updates", _count),
         "cpu_seconds": ("CPU s", _tenths), "stored_bytes": ("stored", _small_bytes), "peak_bytes": ("peak", _bytes),
     }  # fmt: skip
     columns = {name: form for name, form in columns.items() if any(name in row for row in rows)}

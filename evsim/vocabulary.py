@@ -95,7 +95,7 @@ class Vocabulary:
             found = json.loads(path.read_bytes())
             if not isinstance(found, list):
                 raise ValueError(f"it holds a {type(found).__name__}")
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             told = f"vocabulary {path} cannot be read ({error})"
             raise ValueError(f"{told}: give a JSON list of strings, as Vocabulary.save writes") from None
         try:

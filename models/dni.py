@@ -1,6 +1,8 @@
 """DNI: synthetic gradients for recurrent networks, alone or in turns with real ones. A specification: no torch here."""
 
+import math
 from dataclasses import dataclass, field
+from numbers import Real
 
 from evsim.check import check_choice, check_count, check_positive
 from evsim.restarts import Phases
@@ -24,8 +26,9 @@ class DNI:
     window: steps. scale: 0.1 in the paper; what is k windows away then counts scale**k. condition: what else M sees
     (cDNI): "none", "target" (the target of the next answer, a class as one-hot), "input" (the next input). auxiliary:
     weight of the squared error of a linear head that tells, from the core's output at a window's first step, what M
-    will say at its end; its gradient reaches the core. units: of each of M's `layers` hidden layers of ReLU; None: as
-    many as the state has numbers. layers: 0 makes M linear. M's last layer starts at 0. lr: of M.
+    will say at its end; its gradient reaches the core, and is part of what M finds at the window's start. units: of
+    each of M's `layers` hidden layers of ReLU; None: as many as the state has numbers. layers: 0 makes M linear. M's
+    last layer starts at 0. lr: of M.
 
     phases: `evsim.restarts.Phases`, the kind of gradient by epoch. In "real" ones no guess goes back (truncated
     backpropagation), though M still learns, from windows without a future; the alternation of arXiv 1902.10630.
@@ -58,11 +61,12 @@ class DNI:
         check_count("window", self.window)
         check_positive("scale", self.scale)
         check_choice("condition", self.condition, CONDITIONS)
-        if self.auxiliary != 0:
-            check_positive("auxiliary", self.auxiliary)
+        if self.auxiliary != 0 and (not isinstance(self.auxiliary, Real) or not 0 < self.auxiliary < math.inf):
+            raise ValueError(f"auxiliary={self.auxiliary!r} is not usable: give a finite number of at least 0")
         if self.units is not None:
             check_count("synthesiser_units", self.units)
-        check_count("synthesiser_layers", self.layers, 0)
+        if check_count("synthesiser_layers", self.layers, 0) == 0 and self.units is not None:
+            raise ValueError(f"synthesiser_units={self.units} is of no use with synthesiser_layers=0: leave one out")
         check_positive("synthesiser_lr", self.lr)
         if not isinstance(self.phases, Phases):
             raise TypeError(f"phases is {self.phases!r}: pass an evsim.restarts.Phases")

@@ -63,11 +63,14 @@ class SyntheticGradients:
         self._learn(streams, flat(start).detach())
         return (None if loss is None else loss.detach()), bool(roots), state, counted
 
-    def update(self):
-        """Let synthesiser and head learn from the window; FloatingPointError, and no change, if they diverge."""
+    def check(self):
+        """FloatingPointError if the synthesiser has diverged, before anything learns from the window."""
         if not math.isfinite(self._error):
             told = f"the synthesiser's error became {self._error}: its guesses feed on themselves"
             raise FloatingPointError(f"{told}; lower the synthesiser's rate, the scale, or the learning rate")
+
+    def update(self):
+        """Let synthesiser and head learn from the window."""
         self.optimizer.step()
         self.optimizer.zero_grad()
 

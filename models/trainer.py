@@ -2,6 +2,7 @@
 
 import math
 import time
+import warnings
 from typing import Any
 
 import numpy as np
@@ -29,7 +30,7 @@ class RolloutTrainer:
 
     model: Model, moved to `device`. method: MemUP, DNI, or what `truncated` and `full` give. task: `evsim.task.Task`.
     optimizer: any torch optimiser over the model's parameters, or None for Adam(3e-3). scheduler: a torch learning-rate
-    scheduler, stepped after every update (ReduceLROnPlateau: after every epoch, by the validation loss where there is
+    scheduler, stepped after every rollout (ReduceLROnPlateau: after every epoch, by the validation loss where there is
     one), or a function from the optimiser to one. clip: bound on the gradient's norm, or None. seed: of the streams'
     places and of the order of sequences. phase: "random", or "same": all streams begin at a first step together, and
     take sequences in the order in which an `evsim.Trainer` of that seed does.
@@ -114,6 +115,8 @@ class RolloutTrainer:
         if loss is not None and not math.isfinite(loss):
             told = f"the loss became {loss} at update {self.updates + 1}"
             raise FloatingPointError(f"{told}: lower the learning rate or pass clip=")
+        if self.synthetic is not None:
+            self.synthetic.check()
         if learns:
             most = math.inf if self.clip is None else self.clip
             norm = float(torch.nn.utils.clip_grad_norm_(self.model.parameters(), most))
@@ -121,14 +124,16 @@ class RolloutTrainer:
                 told = f"the gradient's norm became {norm} at update {self.updates + 1}"
                 raise FloatingPointError(f"{told}: lower the learning rate, or the threshold's height")
             self.optimizer.step()
-            if self.scheduler is not None and not self._by_epochs:
-                self.scheduler.step()
             self.model.project()
             self.updates += 1
             if self.detector is not None:
                 self.detector.after_update()
         if self.synthetic is not None:
             self.synthetic.update()
+        if self.scheduler is not None and not self._by_epochs:
+            with warnings.catch_warnings():  # torch minds a step of the schedule before the first update
+                warnings.simplefilter("ignore", UserWarning)
+                self.scheduler.step()
         with torch.no_grad():
             self.at.move_on(state)
         return {"loss": loss, **counted}

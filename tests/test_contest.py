@@ -1,6 +1,7 @@
 """Contests: the same weights, order and steps for all; what is of no use to a learner is left out; bad words."""
 
 import json
+import re
 
 import numpy as np
 import pytest
@@ -77,7 +78,8 @@ def test_a_contest_of_all_five_on_the_command_line(capsys, tmp_path):
     found = json.loads(said.out.splitlines()[-1])
     rows = found["rows"]
     assert [row["learner"] for row in rows] == ["rtrl", "bptt", "tbptt", "memup", "dni"]
-    assert [row["backend"] for row in rows] == ["numba"] * 3 + ["torch"] * 2
+    assert [row["backend"] for row in rows] == ["numba"] * 2 + ["torch"] * 3
+    assert [row["updates"] for row in rows] == [12, 12, 12, 36, 36]  # TBPTT's first windows have nothing to learn from
     assert {row["cell"] for row in rows} == {"egru"}
     assert {row["steps"] for row in rows} == {96 * 9}
     for row in rows:
@@ -107,14 +109,32 @@ def test_a_contest_of_all_five_on_the_command_line(capsys, tmp_path):
         (("--set", "nothing=3"), "nothing"),
         (("--set", "units"), "'units' is no option"),
         (("--learners", "dni", "--window", "30"), "window=30 is longer"),
+        (("--learners", "rtrl learner=bptt"), "learner cannot be chosen for one learner alone"),
+        (("--learners", "rtrl,bptt length=4"), "length cannot be chosen for one learner alone"),
+        (("--set", "learner=bptt"), "learner='bptt' cannot be chosen for all"),
+        (("--streams", "0"), "streams=0 is not usable"),
+        (("--out", "nowhere/found.json"), "the folder nowhere, where results are to go, does not exist"),
+        (("--out", "README.md"), "README.md holds no results of an earlier call"),
     ],
 )
-def test_bad_words_in_one_line(arguments, told, capsys):
-    import re
-
+def test_bad_words_in_one_line(arguments, told, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "README.md").write_text("# no results")
     assert main(["compare", "delayed-recall", *arguments]) == 2
     said = capsys.readouterr().err.strip().splitlines()
     assert len(said) == 1 and re.search(told, said[0]), said
+
+
+def test_flags_and_restarts_of_one_learner():
+    words = "dni window=3 alternate=true restart_base=1 switch=3,dni window=3 shuffled=true"
+    first, second = (row["settings"] for row in compare({**SMALL, "sequences": 20}, words)["rows"])
+    assert first["alternate"] is True and first["schedule"] == "restarts" and first["switch"] == [3]
+    assert first["first"] == "real" and second["first"] == "synthetic" and second["shuffled"] is True
+
+
+def test_bptt_is_not_let_keep_a_text_without_end():
+    with pytest.raises(ValueError, match="bptt keeps all of a stream's 371,9.. steps"):
+        compare({"task": "text", "units": 4}, "bptt")
 
 
 def test_one_that_diverges_does_not_take_the_others_along(capsys):

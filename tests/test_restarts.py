@@ -121,6 +121,19 @@ def test_a_run_does_what_was_foreseen(capsys, tmp_path, each):
     assert [[row[key] for key in keys] for row in noted] == [[row[key] for key in keys] for row in rows]
 
 
+def test_rates_and_phases_stay_together_where_windows_are_told_nothing(capsys, tmp_path):
+    """One stream, whose first two windows of three have no target: in real phases they make no update."""
+    options = ("--learner", "dni", "--alternate", "--restart-base", "2", "--window", "3", "--streams", "1")
+    options += ("--units", "4")
+    config = tmp_path / "c.toml"
+    config.write_text('task = "delayed-recall"\nepoch_size = 20\nepochs = 6\n')
+    assert main(["train", "--config", str(config), *options, "--out", str(tmp_path / "run")]) == 0
+    noted = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    assert [row["phase"] for row in noted] == [R, R, S, S, R, R]
+    assert [row["learning_rate"] for row in noted] == pytest.approx(slow_boundary(3e-3, 2, 6), abs=1e-12)
+    assert noted[0]["updates"] == 20 and noted[-1]["updates"] < 6 * 60  # so rates are not by updates
+
+
 def test_restarts_for_evsims_own_learners(capsys, tmp_path):
     options = ("--restart-base", "1", "--epochs", "4", "--units", "4")
     rows = foreseen(capsys, *options)
@@ -134,10 +147,16 @@ def test_restarts_for_evsims_own_learners(capsys, tmp_path):
     ("options", "told"),
     [
         (("--restart-base", "0"), "restart_base=0"),
+        (("--restart-base", "1.5"), "restart_base=1.5 has to be a whole number of epochs"),
+        (("--restart-base", "2", "--restart-multiple", "3"), "restart_multiple=3 belongs to restart_growth multiply"),
+        (("--restart-base", "2", "--auxiliary", "-1"), "auxiliary=-1.0 is not usable: .* at least 0"),
+        (("--restart-base", "2", "--synthesiser-layers", "0", "--synthesiser-units", "7"), "synthesiser_units=7 is"),
+        (("--restart-base", "2", "--window", "1000"), "window=1000 is longer"),
+        (("--restart-base", "2", "--streams", "0"), "streams=0 is not usable"),
         (("--restart-base", "-3"), "restart_base=-3"),
         (("--restart-base", "2", "--first", "even"), "first='even'.*real, synthetic"),
         (("--restart-base", "2", "--restart-growth", "double"), "restart_growth='double'.*boundary, multiply"),
-        (("--restart-base", "2", "--restart-multiple", "0"), "restart_multiple=0"),
+        (("--restart-base", "2", "--restart-growth", "multiply", "--restart-multiple", "0"), "restart_multiple=0"),
         (("--restart-base", "2", "--restart-each", "step"), "restart_each='step'.*epoch, batch"),
         (("--restart-base", "2", "--switch", "2,2"), "switch=.2, 2. names an epoch twice"),
         (("--restart-base", "2", "--switch", "0"), "switch=0"),

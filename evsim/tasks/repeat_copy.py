@@ -29,7 +29,7 @@ class RepeatCopy(Curriculum):
     options = {"symbols": Count(3), "repeats": Count(2), "bits": Count(4)} | Curriculum.options
     grows = ("symbols", "repeats")
     loss = "binary_cross_entropy"
-    defaults = {**TRAINING, "units": 64, "density": 0.2, "epochs": 80}
+    defaults = {**TRAINING, "units": 64, "density": 0.2, "epochs": 160}
 
     bits: int
 
