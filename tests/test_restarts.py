@@ -135,9 +135,11 @@ def test_rates_and_phases_stay_together_where_windows_are_told_nothing(capsys, t
 
 
 def test_restarts_for_evsims_own_learners(capsys, tmp_path):
-    options = ("--restart-base", "1", "--epochs", "4", "--units", "4")
+    config = tmp_path / "c.toml"
+    config.write_text('task = "delayed-recall"\nepoch_size = 16\n')
+    options = ("--config", str(config), "--restart-base", "1", "--epochs", "4", "--units", "4")
     rows = foreseen(capsys, *options)
-    assert main(["train", "delayed-recall", *options, "--out", str(tmp_path / "run")]) == 0
+    assert main(["train", *options, "--out", str(tmp_path / "run")]) == 0
     noted = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
     assert [row["learning_rate"] for row in noted] == [row["learning_rate"] for row in rows]
     assert len({row["learning_rate"] for row in rows}) == 2
