@@ -1,5 +1,6 @@
 """Runs: training from settings into a run folder, and going on with one."""
 
+import contextlib
 import shlex
 import statistics
 import sys
@@ -204,6 +205,10 @@ def _median(values):
 
 def peak_bytes():
     """The most memory that this process has held, or None where the system does not tell."""
+    with contextlib.suppress(OSError, StopIteration, LookupError, ValueError):
+        # Linux, where getrusage would tell of the parent's peak as well
+        lines = Path("/proc/self/status").read_text().splitlines()
+        return 1024 * int(next(line for line in lines if line.startswith("VmHWM")).split()[1])
     try:
         from resource import RUSAGE_SELF, getrusage
     except ImportError:

@@ -92,7 +92,8 @@ def show_contest(found, err=False):
         "cpu_seconds": ("CPU s", _tenths), "stored_bytes": ("stored", _small_bytes), "peak_bytes": ("peak", _bytes),
     }  # fmt: skip
     columns = {name: form for name, form in columns.items() if any(name in row for row in rows)}
-    table.add_column("learner", min_width=max(len(word) for row in rows for word in row["learner"].split()))
+    words = [word for row in rows for word in row["learner"].split()]
+    table.add_column("learner", min_width=max(map(len, ["learner", *words])))
     table.add_column("under")
     for title, _ in columns.values():
         table.add_column(title, justify="right", no_wrap=True)
