@@ -88,8 +88,8 @@ def _entries(text):
             if title in found:
                 raise ValueError("it is there twice: leave one of them out")
             options = parse_options(words)
-            for name in options.keys() & {"learner", "compare", "seeds", "task", "data", *TASK_OPTIONS}:
-                raise ValueError(f"{name} cannot be chosen for one learner alone: leave it out")
+            for option in options.keys() & {"learner", "compare", "seeds", "task", "data", *TASK_OPTIONS}:
+                raise ValueError(f"{option} cannot be chosen for one learner alone: leave it out")
             if isinstance(options.get("switch"), int):
                 options["switch"] = [options["switch"]]
             found[title] = {"learner": name} | {key: check_kind(key, value) for key, value in options.items()}
@@ -126,8 +126,8 @@ def train_one(title: str, settings: dict[str, Any], enough: float | None = None,
     """Train as settings of a single seed say, on batches of sequences in the order of `evsim.Trainer`; what came of it.
 
     enough: stop after an epoch whose validation loss is no more than that. digest: of the data, by which results that
-    are kept are told apart. The row is as `compare` has it, with
-    "history", a dict for each epoch. Meant for a process that does nothing else.
+    are kept are told apart. The row is as `compare` has it, with "history", a dict for each epoch. Meant for a process
+    that does nothing else.
     """
     settings, task = resolve(settings)
     backend = backend_of(settings)
@@ -148,8 +148,7 @@ def train_one(title: str, settings: dict[str, Any], enough: float | None = None,
     told = {"updates": trainer.optimizer.steps} if settings["backend"] == "numba" else {"updates": trainer.updates}
     return {
         **row, **trainer.task.reached(), **{name: found[name] for name in kept if name in found}, **told,
-        "cpu_seconds": cpu,
-        "stored_bytes": backend.stored(trainer), "peak_bytes": peak_bytes(), "settings": settings,
+        "cpu_seconds": cpu, "stored_bytes": backend.stored(trainer), "peak_bytes": peak_bytes(), "settings": settings,
         "history": list(trainer.history),
     }  # fmt: skip
 

@@ -7,6 +7,8 @@ from numbers import Real
 from evsim.check import check_choice, check_count, check_positive
 from evsim.restarts import Phases
 
+from .method import check_window
+
 CONDITIONS = ("none", "target", "input")
 
 
@@ -77,6 +79,4 @@ class DNI:
 
     def check_steps(self, steps):
         """ValueError if the window is longer than the longest sequence, which has that many steps."""
-        if self.window > steps:
-            told = f"window={self.window} is longer than the longest sequence, which has {steps} steps"
-            raise ValueError(f"{told}: take a shorter window")
+        check_window(self.window, steps)

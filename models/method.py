@@ -73,9 +73,14 @@ class MemUP:
 
     def check_steps(self, steps):
         """ValueError if the window is longer than the longest sequence, which has that many steps."""
-        if self.window is not None and self.window > steps:
-            told = f"window={self.window} is longer than the longest sequence, which has {steps} steps"
-            raise ValueError(f"{told}: take a shorter window")
+        check_window(self.window, steps)
+
+
+def check_window(window, steps):
+    """ValueError if a window is longer than the longest sequence, which has that many steps; None is as long."""
+    if window is not None and window > steps:
+        told = f"window={window} is longer than the longest sequence, which has {steps} steps"
+        raise ValueError(f"{told}: take a shorter window")
 
 
 def truncated(window, reduction="mean"):

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from cutting import cut_after
 from test_cli import _here, run  # noqa: F401
 
 import evsim
@@ -256,15 +257,7 @@ def test_resumed_equals_uninterrupted(kind, stop, update, tmp_path, monkeypatch)
     monkeypatch.setattr(trainer_module, "SAVE_SECONDS", -1)  # a checkpoint after every piece
     whole = online(Copy(curriculum="on", **QUICK), update)
     whole.fit(epochs=12)
-    pieces = []
-
-    def cut(info):
-        pieces.append(info)
-        if len(pieces) > stop:
-            raise InterruptedError
-
-    with pytest.raises(InterruptedError):
-        online(kind(curriculum="on", **QUICK), update).fit(epochs=12, checkpoint=tmp_path / "c.npz", progress=cut)
+    cut_after(online(kind(curriculum="on", **QUICK), update), stop, 12, tmp_path / "c.npz")
     resumed = evsim.Trainer.resume(tmp_path / "c.npz", kind(curriculum="on", **QUICK))
     resumed.fit(epochs=12)
     equal = resumed.net.theta.tobytes() == whole.net.theta.tobytes() and course(resumed) == course(whole)

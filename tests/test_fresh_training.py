@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from cutting import cut_after
 
 import evsim
 from evsim import registry, trainer
@@ -88,15 +89,7 @@ def test_resumed_equals_uninterrupted(tmp_path, monkeypatch, kind, stop, update)
     options = {"length": 8, "symbols": 2, "epoch_size": 12}
     whole = ready(kind(**options), update=update)
     whole.fit(epochs=3)
-    pieces = []
-
-    def cut(info):
-        pieces.append(info)
-        if len(pieces) > stop:
-            raise InterruptedError
-
-    with pytest.raises(InterruptedError):
-        ready(kind(**options), update=update).fit(epochs=3, checkpoint=tmp_path / "c.npz", progress=cut)
+    cut_after(ready(kind(**options), update=update), stop, 3, tmp_path / "c.npz")
     resumed = evsim.Trainer.resume(tmp_path / "c.npz", kind(**options))
     resumed.fit(epochs=3)
     assert (resumed.net.theta.tobytes() == whole.net.theta.tobytes()) == equal
