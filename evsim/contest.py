@@ -99,9 +99,10 @@ def _entries(text):
 def _settings(chosen, own):
     """What one learner is trained with: `own`, and of `chosen` and the task's defaults what it has a use for."""
     defaults = {"clip": 1.0, **BASE, **(build_task(chosen).defaults if "task" in chosen else {})}
-    shared = {name: defaults[name] for name in _SHARED if name in defaults and not _replaced(name, chosen)}
-    settings = {**shared, **chosen, **own}
-    if "restart_base" in settings and "schedule" not in {**chosen, **own}:
+    given = {**chosen, **own}
+    shared = {name: defaults[name] for name in _SHARED if name in defaults and not _replaced(name, given)}
+    settings = {**shared, **given}
+    if "restart_base" in settings and "schedule" not in given:
         settings["schedule"] = "restarts"
     settings["backend"] = choose_backend(settings)
     if settings["backend"] == "torch":
@@ -117,9 +118,9 @@ def _settings(chosen, own):
     return {name: value for name, value in settings.items() if name in own or name not in others}
 
 
-def _replaced(name, chosen):
-    """Was a partner of that setting chosen, which takes its place?"""
-    return (name == "epochs" and "sequences" in chosen) or (name == "half_width" and "cell" in chosen)
+def _replaced(name, given):
+    """Was a partner of that setting given, which takes its place? A task's default of a unit is for its own cell."""
+    return (name == "epochs" and "sequences" in given) or (name in ("half_width", "threshold") and "cell" in given)
 
 
 def train_one(title: str, settings: dict[str, Any], enough: float | None = None, digest=None) -> dict[str, Any]:

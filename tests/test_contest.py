@@ -132,6 +132,13 @@ def test_flags_and_restarts_of_one_learner():
     assert first["first"] == "real" and second["first"] == "synthetic" and second["shuffled"] is True
 
 
+def test_a_tasks_threshold_is_for_its_own_cell():
+    given = {"task": "text", "limit": 300, "units": 4}
+    own, egru = (row["settings"] for row in compare(given, "tbptt window=5,tbptt window=5 cell=egru")["rows"])
+    assert own["cell"] == "evrnn" and own["threshold"] == 0.1
+    assert not {"threshold", "half_width"} & set(egru)
+
+
 def test_bptt_is_not_let_keep_a_text_without_end():
     with pytest.raises(ValueError, match=r"bptt keeps all of a stream's 3\d\d,\d\d\d steps"):
         compare({"task": "text", "units": 4}, "bptt")

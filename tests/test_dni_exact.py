@@ -23,6 +23,7 @@ def test_with_the_true_future_gradient_windows_add_up_to_full_backpropagation(ce
     for first, (start, wanted) in enumerate(zip(starts[1:], future), 1):
         going = trainer.at.lengths > first * window
         torch.testing.assert_close(start[going], wanted[going], rtol=1e-10, atol=1e-12)
+    assert 1 in trainer.at.lengths  # a sequence of a single step
     if window < 11:  # controls
         assert apart(windows_of(trainer_of(DNI(window), model=trainer.model), "real")[0], whole) > 1e-3
         half = trainer_of(DNI(window, scale=0.5), model=trainer.model)
