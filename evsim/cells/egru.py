@@ -22,7 +22,7 @@ def _run_egru(
     stored: s, d s/d c, d s/d threshold.
     """
     n = bias_at.shape[0]
-    kind, height, half_width, slope, detach = settings
+    kind, height, half_width, slope, detach, always = settings
     kind = int(kind)
     for b in range(lo, hi):
         kept = stored[b, first : first + n]
@@ -41,13 +41,13 @@ def _run_egru(
                 g = math.tanh(a[2, i] + r * a[3, i])
                 e = kept[i, 0]
                 c = z * e + (1.0 - z) * g
-                o = 1.0 if c > threshold else 0.0
+                o = 1.0 if always != 0 or c > threshold else 0.0
                 shown[i] = o * c
                 kept[i, 0] = c - o * threshold
                 events += o != 0
                 if learn == 0:
                     continue
-                h = psi(kind, c - threshold, height, half_width, slope)
+                h = 0.0 if always != 0 else psi(kind, c - threshold, height, half_width, slope)
                 moved = o + c * h
                 moving += moved != 0
                 if learn == 1:
@@ -76,12 +76,14 @@ class EGRU(Cell):
     z = sigmoid(a_z), r = sigmoid(a_r), g = tanh(a_g + r * a_q), c_t = z * s_{t-1} + (1 - z) * g,
     o = H(c_t - threshold), y_t = o * c_t, s_t = c_t - o * threshold.
     Inputs feed z, r, g; recurrence feeds z, r, q; all four have a bias. height * threshold must stay below 1, or the
-    state's own derivative could change sign.
+    state's own derivative could change sign. always: o = 1 at every step, with no derivative of its own: the control
+    without activity sparsity of Subramoney (arXiv:2303.05641).
     """
 
     half_width: float = 0.2
     threshold: float | np.ndarray = 0.3
     learn_threshold: bool = True
+    always: bool = False
 
     kind = "egru"
     channels = ("z", "r", "g", "q")
@@ -108,14 +110,20 @@ class EGRU(Cell):
         top = 1.0 if self.pseudo.peak < 1 else 0.999 / self.pseudo.peak
         return (1e-3, top)
 
+    def settings(self):
+        return (*super().settings(), float(self.always))
+
     def advance(self, m, w, a, q):
         z, r, g, inner = a
         z, r = m.sigmoid(z), m.sigmoid(r)
         return (z * w[0] + (1.0 - z) * m.tanh(g + r * inner),)
 
     def emit(self, m, s, q):
-        return m.event(s[0] - q[0]) * s[0]
+        return self._spoken(m, s, q) * s[0]
 
     def keep(self, m, s, q):
-        o = m.event(s[0] - q[0])
+        o = self._spoken(m, s, q)
         return (s[0] - (m.detach(o) if self.detach_reset else o) * q[0],)
+
+    def _spoken(self, m, s, q):
+        return s[0] * 0 + 1 if self.always else m.event(s[0] - q[0])
