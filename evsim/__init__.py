@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from evsim.learners.uoro import UORO
     from evsim.network import Network
     from evsim.optim import SGD, Adam
+    from evsim.quiet import Quiet
     from evsim.readout import LeakyReadout, Readout
     from evsim.registry import names, register
     from evsim.schedule import Cosine, Exponential, StepDecay, WarmRestarts
@@ -43,6 +44,7 @@ __all__ = [
     "LIF",
     "LeakyReadout",
     "Network",
+    "Quiet",
     "RFLO",
     "RTRL",
     "Readout",
@@ -73,6 +75,7 @@ _MODULE_OF = {
     "LIF": "evsim.cells.lif",
     "LeakyReadout": "evsim.readout",
     "Network": "evsim.network",
+    "Quiet": "evsim.quiet",
     "RFLO": "evsim.learners.rflo",
     "RTRL": "evsim.learners.rtrl",
     "Readout": "evsim.readout",

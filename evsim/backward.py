@@ -58,7 +58,7 @@ class Backward:
         f = forward
         given = (
             lo, hi, start, steps, *self.graph, theta, segment, f.x, f.y, f.A, f.B, f.C, f.phi, f.D, told, delta,
-            gradient, lam, *space,
+            f.pressed, f.force, f.force_q, gradient, lam, *space,
         )  # fmt: skip
         if d_x is None:
             go_back(*given, count)

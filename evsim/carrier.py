@@ -23,6 +23,7 @@ class Scratch(NamedTuple):
     """What `evsim.influence.advance` needs of one thread, in the order of its arguments."""
 
     gain: np.ndarray
+    need: np.ndarray
     leaks: np.ndarray
     due: np.ndarray
     begin: np.ndarray
@@ -44,7 +45,7 @@ class Carrier(Learner):
     recurrent: does influence pass from unit to unit through recurrent weights.
     """
 
-    def __init__(self, net, loss, streams, threads, sets=None, recurrent=True):
+    def __init__(self, net, loss, streams, threads, sets=None, recurrent=True, quiet=None):
         layout = check_network(net).layout
         self._sets = sets or (layout.set_of_unit, layout.sets)
         self._tiles = fit_tiles(net, *self._sets)
@@ -57,7 +58,7 @@ class Carrier(Learner):
         self._index = (
             tiles.tile, tiles.piece_ptr, tiles.piece, tiles.span, tiles.whole, tiles.unit, tiles.row, tiles.position
         )  # fmt: skip
-        super().__init__(net, loss, streams, threads)
+        super().__init__(net, loss, streams, threads, quiet)
 
     def structure(self):
         """Boolean CSR array (units, units), bottom layer first: where M holds d(state of i)/d(parameters of k)."""
@@ -123,7 +124,10 @@ class Carrier(Learner):
     def _bind(self):
         super()._bind()
         f = self._forward
-        self._steps = f.x, f.y, f.A, f.B, f.C, f.phi, f.D, self._told, self._delta, self._M, self._scale, self._gradient
+        self._steps = (
+            f.x, f.y, f.A, f.B, f.C, f.phi, f.D, self._told, self._delta, f.pressed, f.force, f.force_q, self._M,
+            self._scale, self._gradient,
+        )  # fmt: skip
 
     def _engine_memory(self):
         structure = (*self._index, *self._graph, self._scale, self._sets[0], *self._sets[1])
@@ -135,7 +139,8 @@ class Carrier(Learner):
         states = max(len(c.states) for c in net.stack)
         members = int((tiles.span[:, -1] - tiles.span[:, 0]).max())
         influence = Scratch(
-            zeros((PIECE + 1, units), net.dtype), zeros((PIECE + 1, units), net.dtype),
+            zeros((PIECE + 1, units), net.dtype), zeros((PIECE + 1, units), np.bool_),
+            zeros((PIECE + 1, units), net.dtype),
             zeros((PIECE + 1, units), np.int32), zeros((PIECE + 1, len(net.stack) + 1), np.int64),
             zeros((PIECE + 1, units + 1), np.int64), zeros((PIECE + 1, units), np.int64),
             zeros((PIECE + 1, edges), np.int32), zeros((states, PIECE + 1, edges), net.dtype),

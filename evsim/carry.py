@@ -88,7 +88,7 @@ def carry_listed(
     heard, wide, tiny, done, which, position, states, b, slot, A, phi,
 ):  # fmt: skip
     """Rows first..last-1 of any layer; of its sources, those that have a row. links: gain and so on, and two lists."""
-    gain, leaks, ptr, mid, source, coef, list_source, list_coef = links
+    gain, need, leaks, ptr, mid, source, coef, list_source, list_coef = links
     zero, one = M.dtype.type(0), M.dtype.type(1)
     missing, spare = 0, 2 * max(prev, now)
     for r in range(first, last):
@@ -100,7 +100,7 @@ def carry_listed(
             a = scale[flag + r]
         elif not passing:
             scale[flag + r] = zero
-        if g == 0 and not memory:
+        if not need[t, u]:
             continue
         n = gather(
             source, coef, t, ptr[t, u], mid[t, u], states, position, which, prev, shown, list_source, list_coef, 0
@@ -147,7 +147,7 @@ def carry_listed(
 
 @jit_inline
 def carry_own(
-    t, M, first_row, Y, now, shown, fresh, scale, flag, row, top, gain, memory, passing, heard, wide, done, which,
+    t, M, first_row, Y, now, shown, fresh, scale, flag, row, top, gain, need, memory, passing, heard, wide, done, which,
     position, states, b, slot, p, p_end, columns, level, x, phi,
 ):  # fmt: skip
     """Own inputs, biases and local parameters of the units whose columns, pieces p..p_end-1, stand in the tile.
@@ -162,7 +162,7 @@ def carry_own(
         while p < p_end and pieces[p, 0] == u:
             p += 1
         g, at = gain[t, u], now + position[which, u]
-        if g == 0 and not memory:
+        if not need[t, u]:
             continue
         r = top + position[which, u]
         to = at if passing else first_row + row[r]

@@ -46,6 +46,14 @@ class Cell(Layer):
         """The layer's Surrogate."""
         return Surrogate(self.surrogate, self.height, self.half_width, self.slope)
 
+    def above(self, s, q):
+        """By how much a unit is above its threshold: what the event's Heaviside step is taken of."""
+        raise NotImplementedError
+
+    def spoken(self, m, s, q):
+        """1 where there is an event, with its pseudo-derivative."""
+        return m.event(self.above(s, q))
+
     def settings(self):
         """Numbers that the kernel reads, in its own order: by default the surrogate's four and detach_reset."""
         return (*self.pseudo.settings(), float(self.detach_reset))

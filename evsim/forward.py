@@ -5,14 +5,17 @@ hold Steps, slot 0 what the units showed before them. A cell's kernel is called,
 
     kernel(lo, hi, start, steps,              streams lo..hi-1, slots start + 1..start + steps
            learn,                             0: events are all that is wanted, and A, B, C, phi and D have no room;
-                                              1: these events, and counted how many phi are not 0; 2: the Step
+                                              1: these events, and counted how many phi are not 0; 2: the Step;
+                                              3: the Step, and how far units are above their thresholds
            first,                             the layer's first unit
            x, x_first,                        what the layer hears: x[b, t, x_first + j]
            in_ptr, in_target, in_at,          input edges by source, and where their weights stand in theta
            rec_ptr, rec_target, rec_at,       recurrent edges likewise
            bias_at, local_at,                 where biases (n) and local parameters (n, L) stand in theta
            in_channels, rec_channels, settings, theta,
-           y, A, B, C, phi, D, stored,        what it writes: events, the Step, and what it stores for itself
+           y, A, B, C, phi, D, stored,        what it writes: events, the Step, and what it stores for itself;
+           gap, gap_s, gap_q,                 what the event's Heaviside step is taken of and its pseudo-derivative,
+                                              and the derivatives of the former to states and local parameters
            a, active, count)                  scratch (G, n) for pre-activations, and for a list of units or inputs;
                                               the layer's row of counts
 """
@@ -30,13 +33,16 @@ from evsim.packed import pack
 from evsim.readout import read_out
 
 STEP = ("y", "A", "B", "C", "phi", "D")  # what a Step is made of, beside the inputs
+SETTINGS = 14  # place of a layer's settings among its kernel's arguments, after the four numbers
+PRESSED = ("gap", "gap_s", "gap_q", "pressed", "force", "force_q")  # what `evsim.pressure` reads and writes
 
 
 class Forward:
     """State of `streams` independent sequences through one network, and room for `slots` of their Steps.
 
     detach: resets without the event's derivative, as if every layer had detach_reset. learn: below 2 for inference,
-    with the parameters as they are now: events and outputs are the same bit for bit, and Steps have no room.
+    with the parameters as they are now: events and outputs are the same bit for bit, and Steps have no room. 3: for
+    learners that are told to keep units quiet (`evsim.pressure`).
     """
 
     def __init__(self, net, streams, slots, detach=False, learn=2):
@@ -48,13 +54,20 @@ class Forward:
         q = max(1, max(len(c.local) for c in cells))
         self._tails = {
             "x": (net.n_in,), "y": (units,), "A": (units, k, k), "B": (units, k, g), "C": (units, k, q),
-            "phi": (units, k), "D": (units, q), "out": (net.n_out,),
+            "phi": (units, k), "D": (units, q), "out": (net.n_out,), "gap": (units, 2), "gap_s": (units, k),
+            "gap_q": (units, q), "pressed": (), "force": (units, k), "force_q": (units, q),
         }  # fmt: skip
         self._theta, self._top = net.theta, (*layout.top, False)
+        absent = STEP[1:] if learn < 2 else ()
+        absent += PRESSED if learn < 3 else ()
+        self._tails |= {name: (0,) * len(self._tails[name]) for name in absent}
         if learn < 2:
-            self._tails |= {name: (0,) * len(self._tails[name]) for name in STEP[1:]}
+            self._tails["pressed"] = (0,)
             self._theta, self._top = net.theta[pack(net).places], pack(net).top
-        self.arrays = {name: zeros((streams, slots + 1, *tail), dtype) for name, tail in self._tails.items()}
+        kinds = {"pressed": np.bool_}
+        self.arrays = {
+            name: zeros((streams, slots + 1, *tail), kinds.get(name, dtype)) for name, tail in self._tails.items()
+        }
         self.stored = zeros((streams, units, max(1, max(c.stored for c in cells))), dtype)
         self._spread()
 
@@ -82,6 +95,15 @@ class Forward:
             new[name][:, : old.shape[1]] = old
         self.arrays = new
         self._spread()
+
+    def refresh(self):
+        """Heed that layers' pseudo-derivatives have changed (`Network.set_half_width`); False if they have not."""
+        if self._layers is self.net.layers:
+            return False
+        self._layers = self.net.layers
+        for (_, given), cell in zip(self._plans, self.net.stack, strict=True):
+            given[SETTINGS][:] = self._settings(cell)
+        return True
 
     def reset(self):
         """All state, events and their derivatives to zero: new sequences begin."""
@@ -152,8 +174,12 @@ class Forward:
 
     def _spread(self):
         """Name the arrays, and plan the kernels' calls with them."""
+        self._layers = self.net.layers
         self.x, self.out = self.arrays["x"], self.arrays["out"]
         self.y, self.A, self.B, self.C, self.phi, self.D = (self.arrays[name] for name in STEP)
+        self.gap, self.gap_s, self.gap_q, self.pressed, self.force, self.force_q = (
+            self.arrays[name] for name in PRESSED
+        )
         self._plans = [self._plan(level) for level in range(len(self.net.stack))]
 
     def _plan(self, level):
@@ -171,7 +197,7 @@ class Forward:
             in_ptr, in_target, in_at, rec_ptr, rec_target, rec_at, bias_at, local_at,
             np.array(cell.in_channels, np.int64), np.array(cell.rec_channels, np.int64),
             np.array(self._settings(cell), self.net.dtype), self._theta,
-            self.y, self.A, self.B, self.C, self.phi, self.D, self.stored,
+            self.y, self.A, self.B, self.C, self.phi, self.D, self.stored, self.gap, self.gap_s, self.gap_q,
         )  # fmt: skip
 
     def _settings(self, cell):

@@ -70,6 +70,36 @@ def add_loss(
 
 
 @jit_inline
+def add_force(
+    b, slot, force, M, first_row, scale, flag, top, first, last, unit, row, states, known, source, coef, Y, lost, wide,
+):  # fmt: skip
+    """Y[lost] += sum of force * rows first..last-1; returns how many rows of M that were. The rest as in add_loss."""
+    one, n = M.dtype.type(1), 0
+    for r in range(first, last):
+        u = unit[r]
+        held = one if known else scale[flag + r]
+        for k in range(states):
+            factor = force[b, slot, u, k] * held
+            if factor != 0:
+                source[n] = r - top if known else row[r] + k
+                coef[n] = factor
+                n += 1
+    if n > 0:
+        combine(Y, lost, one, M, first_row, source, coef, 0, n, wide)
+    return n
+
+
+@jit_inline
+def add_local_force(b, slot, force_q, Y, lost, column, p, p_end, pieces, level, layers, local_q):
+    """Y[lost] += force_q in the columns of trained local parameters that pieces p..p_end-1 hold."""
+    for piece in range(p, p_end):
+        if pieces[piece, 6] != 0:
+            u, place = pieces[piece, 0], first_local(column, pieces, piece, layers, level)
+            for q in range(layers[level, 6]):
+                Y[lost, place + q] += force_q[b, slot, u, local_q[level, q]]
+
+
+@jit_inline
 def add_local_loss(b, slot, delta, Y, lost, column, D, p, p_end, pieces, level, layers, local_q):
     """Y[lost] += error * D in the columns of trained local parameters that pieces p..p_end-1 hold."""
     for piece in range(p, p_end):
@@ -90,28 +120,28 @@ def move(to, a, source, c, w):
 def advance(
     lo, hi, start, steps, first_tile, last_tile, layers, layer_of, rec_ptr, rec_source, rec_at, rec_fed, in_ptr,
     in_source, in_at, in_fed, local_q, tile, piece_ptr, pieces, span, whole, unit, row, position, theta, x, y, A, B, C,
-    phi, D, told, delta, M, scale, gradient, tiny, gain, leaks, due, begin, link_ptr, link_mid, link_source, link_coef,
-    Y, shown, fresh, done, list_source, list_coef, count,
+    phi, D, told, delta, pressed, force, force_q, M, scale, gradient, tiny, gain, need, leaks, due, begin, link_ptr,
+    link_mid, link_source, link_coef, Y, shown, fresh, done, list_source, list_coef, count,
 ):  # fmt: skip
     """Carry M of streams lo..hi-1 through slots start + 1..start + steps; add the gradient of losses told on the way.
 
     Of tiles first_tile..last_tile - 1 alone. told[b, t]: whether a loss was given at slot t; delta[b, t, i]: its
-    derivative to the event of top unit i. gradient[b]: sums over the columns of M. scale[b]: what the rows of each unit
-    in each tile are still to be multiplied by, 0 where they hold nothing; a factor smaller than `tiny` is 0. The rest
-    is scratch of one thread.
+    derivative to the event of top unit i. pressed, force, force_q: as `evsim.pressure` has them. gradient[b]: sums over
+    the columns of M. scale[b]: what the rows of each unit in each tile are still to be multiplied by, 0 where they hold
+    nothing; a factor smaller than `tiny` is 0. The rest is scratch of one thread.
     """
     levels, line = layers.shape[0], 64 // M.itemsize
     last = levels - 1
-    links = gain, leaks, link_ptr, link_mid, link_source, link_coef, list_source, list_coef
+    links = gain, need, leaks, link_ptr, link_mid, link_source, link_coef, list_source, list_coef
     for b in range(lo, hi):
         held, waiting = M[b], scale[b]
         link(
             b, start, steps, layers, layer_of, rec_ptr, rec_source, rec_at, rec_fed, in_ptr, in_source, in_at, in_fed,
-            theta, A, B, phi, gain, leaks, due, begin, link_ptr, link_mid, link_source, link_coef,
+            theta, A, B, phi, pressed, force, gain, need, leaks, due, begin, link_ptr, link_mid, link_source, link_coef,
         )  # fmt: skip
         some_loss = False
         for t in range(1, steps + 1):
-            some_loss = some_loss or told[b, start + t]
+            some_loss = some_loss or told[b, start + t] or pressed[b, start + t]
         for i in range(first_tile, last_tile):
             which, column, w = tile[i, 0], tile[i, 1], tile[i, 2]
             first_row, flag, home = tile[i, 3], tile[i, 4], tile[i, 5]
@@ -151,8 +181,9 @@ def advance(
                         )  # fmt: skip
                     if level == home:
                         missing -= carry_own(
-                            t, target, first_row, Y, now, shown, fresh, waiting, flag, row, top, gain, memory, passing,
-                            heard, wide, done, which, position, states, b, slot, p, p_end, columns, level, below, phi,
+                            t, target, first_row, Y, now, shown, fresh, waiting, flag, row, top, gain, need, memory,
+                            passing, heard, wide, done, which, position, states, b, slot, p, p_end, columns, level,
+                            below, phi,
                         )  # fmt: skip
                     if told[b, slot] and level == last:
                         read = add_loss(
@@ -163,6 +194,16 @@ def advance(
                         if level == home:
                             add_local_loss(
                                 b, slot, delta, Y, lost, column, D, p, p_end, pieces, level, layers, local_q
+                            )  # fmt: skip
+                        count[level, GRADIENT] += read * w
+                    if pressed[b, slot]:
+                        read = add_force(
+                            b, slot, force, target, at, waiting, flag, top, span[which, level], span[which, level + 1],
+                            unit, row, states, passing, list_source, list_coef[0], Y, lost, wide,
+                        )  # fmt: skip
+                        if level == home:
+                            add_local_force(
+                                b, slot, force_q, Y, lost, column, p, p_end, pieces, level, layers, local_q
                             )  # fmt: skip
                         count[level, GRADIENT] += read * w
                     if level == home:

@@ -20,6 +20,8 @@ from evsim.loss import KINDS, send_down, tell
 from evsim.memory import count_bytes, zeros
 from evsim.network import check_network
 from evsim.opcount import UPDATE, new_count, totals
+from evsim.pressure import Pressure
+from evsim.quiet import as_quiet
 from evsim.saved import check_state, copy_slots, restore
 from evsim.targets import one_target, run_targets
 
@@ -29,7 +31,7 @@ class Learner:
 
     net: Network. loss: "cross_entropy", "binary_cross_entropy" or "mse". streams: independent sequences carried side by
     side, each with its own state. threads: how many `run` spreads them over, or parts of the influence matrix where
-    there is one stream; results do not depend on it.
+    there is one stream; results do not depend on it. quiet: an `evsim.Quiet`, what it costs units to speak.
     """
 
     kind: ClassVar[str]
@@ -42,8 +44,10 @@ class Learner:
     keeps: bool = False  # does an open block span calls; if not, `_learn` has read it all
     detach: ClassVar[bool] = False  # are resets without the event's derivative, whatever the layers say
 
-    def __init__(self, net, loss="cross_entropy", streams=1, threads=1):
+    def __init__(self, net, loss="cross_entropy", streams=1, threads=1, quiet=None):
         self.net = check_network(net)
+        self.quiet = as_quiet(quiet)
+        self._pressure = None
         self.loss_kind = check_choice("loss", loss, KINDS)
         self.threads = check_count("threads", threads)
         self.streams = check_count("streams", streams)
@@ -148,22 +152,30 @@ class Learner:
         """Loss summed over told steps and streams since zero_gradients()."""
         return float(self._loss.sum())
 
+    @property
+    def penalty(self):
+        """What `quiet` charged, summed over steps and streams since zero_gradients(); 0 without it."""
+        return 0.0 if self._pressure is None else float(self._pressure.penalty.sum())
+
     def gradient(self):
-        """Flat gradient of `loss`, in the order of `net.trained`, summed over streams."""
-        if self.keeps and self._told[: self.streams, 1 : self._open + 1].any():
+        """Flat gradient of `loss`, and of `penalty`, in the order of `net.trained`, summed over streams."""
+        if self.keeps and self._owes(0, self.streams, self._open):
             self._spread(lambda lo, hi, worker: self._settle(lo, hi, self._open, worker))
-            self._told[:, : self._open + 1] = False
+            self._forget(slice(None), self._open)
         return self._gradient.sum(0)
 
     def gradients(self):
-        """dict of the gradient of `loss` for every trained parameter, named and shaped as in `net.parameters()`."""
+        """dict of the gradient of `loss`, and of `penalty`, for every trained parameter, named and shaped as in
+        `net.parameters()`."""
         return self.net.to_dense(self.gradient(), trained_only=True)
 
     def zero_gradients(self):
-        """Forget gradients and loss; state and influence stay."""
+        """Forget gradients, loss and penalty; state and influence stay."""
         self._gradient[:] = 0
         self._loss[:] = 0
-        self._told[:, : self._open + 1] = False
+        if self._pressure is not None:
+            self._pressure.penalty[:] = 0
+        self._forget(slice(None), self._open)
 
     def reset(self, streams=None):
         """State and influence to zero: new sequences begin, `streams` of them if given. Gradients stay."""
@@ -218,7 +230,7 @@ class Learner:
     def memory(self):
         """dict of bytes by part, and their "total"; known before the first step."""
         forward = self._forward
-        told = self._labels, self._values, self._told, self._delta, self._loss
+        told = self._labels, self._values, self._told, self._delta, self._loss, self._pressure or []
         parts = {
             "parameters": self.net.theta.nbytes,
             "gradients": self._gradient.nbytes,
@@ -262,14 +274,24 @@ class Learner:
             "streams": np.array(self.streams), "stepped": np.array(self._stepped), "open": np.array(self._open),
             "stale": np.array(self._version != self.net.version),
             "gradient": self._gradient.copy(), "loss": self._loss.copy(), "counts": self.counts,
-            "stored": forward.stored.copy(), **slots,
+            "stored": forward.stored.copy(), **slots, **self._pressed(),
         }  # fmt: skip
+
+    def _pressed(self):
+        """Name -> array of what `quiet` remembers."""
+        if self._pressure is None:
+            return {}
+        return {"rate": self._pressure.rate.copy(), "penalty": self._pressure.penalty.copy()}
 
     def _slots(self):
         """Name -> array of those whose slots 0..open make up the state."""
         forward = self._forward
         found = {name: forward.arrays[name] for name in (STEP if self.keeps else ("y", "phi", "D"))}
-        return {**found, "x": forward.x, "told": self._told, "delta": self._delta} if self.keeps else found
+        if not self.keeps:
+            return found
+        owed = ("pressed", "force", "force_q") if self.quiet else ()
+        found |= {name: forward.arrays[name] for name in owed}
+        return {**found, "x": forward.x, "told": self._told, "delta": self._delta}
 
     def load_state(self, state):
         """Continue from what `state` gave, for a learner of the same network and options.
@@ -295,6 +317,8 @@ class Learner:
         self._forward.stored[:], self._gradient[:], self._loss[:] = state["stored"], state["gradient"], state["loss"]
         for name, array in self._slots().items():
             array[:, : steps + 1] = state[name]
+        if self._pressure is not None:
+            self._pressure.rate[:], self._pressure.penalty[:] = state["rate"], state["penalty"]
         for count in self._counts:
             count[:] = 0
         self._counts[0][:] = state["counts"]
@@ -308,13 +332,18 @@ class Learner:
 
     def config(self):
         """The learner's options as plain numbers and strings."""
-        return {"loss": self.loss_kind, "streams": self.streams, "threads": self.threads}
+        quiet = {} if self.quiet is None else {"quiet": self.quiet.config()}
+        return {"loss": self.loss_kind, "streams": self.streams, "threads": self.threads, **quiet}
 
     # Inside
 
     def _allocate(self, streams, slots):
         net = self.net
-        self._forward = Forward(net, streams, slots, self.detach)
+        self._forward = Forward(net, streams, slots, self.detach, 2 if self.quiet is None else 3)
+        if self.quiet is not None:
+            before, self._pressure = self._pressure, Pressure(net, self.quiet, streams)
+            if before is not None:
+                self._pressure.take(before)
         self._gradient = zeros((streams, net.layout.trained), net.dtype)
         self._loss = zeros(streams, np.float64)
         self._labels = zeros((streams, slots + 1), np.int64)
@@ -337,7 +366,8 @@ class Learner:
         """The kernels of the forward pass and of the loss, with one thread's scratch, ready to be called."""
         (pre, active), d_out, count = *self._spaces[worker][:2], self._counts[worker]
         told = *self._telling, d_out, active, self._loss, count[-1]
-        self._calls[worker] = [*self._forward.calls((pre, active), count), bind(tell, told)]
+        pressing = [] if self._pressure is None else [self._pressure.call(self._forward)]
+        self._calls[worker] = [*self._forward.calls((pre, active), count), bind(tell, told), *pressing]
         return self._calls[worker]
 
     def _follow(self, steps):
@@ -345,6 +375,8 @@ class Learner:
         if self._version != self.net.version:
             self._weights_changed()
             self._version = self.net.version
+            if self._forward.refresh() and self._pressure is not None:
+                self._pressure.refresh()
         self._need(steps)
 
     def _make_room(self, lo, hi, at, worker):
@@ -357,11 +389,21 @@ class Learner:
     def _finish(self, lo, hi, at, worker):
         """Settle and close the open block of `at` slots."""
         if self.keeps:
-            if self._told[lo:hi, 1 : at + 1].any():
+            if self._owes(lo, hi, at):
                 self._settle(lo, hi, at, worker)
-                self._told[lo:hi, 1 : at + 1] = False
+                self._forget(slice(lo, hi), at)
             self._close(lo, hi, at, worker)
         self._forward.carry_over(lo, hi, at)
+
+    def _owes(self, lo, hi, at):
+        """Is anything told in slots 1..at whose gradient is still to be found?"""
+        here = np.s_[lo:hi, 1 : at + 1]
+        return bool(self._told[here].any() or self._forward.pressed[here].any())
+
+    def _forget(self, streams, at):
+        """What was told in slots 0..at is settled, or not wanted."""
+        self._told[streams, : at + 1] = False
+        self._forward.pressed[streams, : at + 1] = False
 
     def _work(self, lo, hi, start, steps, worker):
         for call in self._calls.get(worker) or self._prepare(worker):

@@ -17,6 +17,15 @@ def gain_of(phi, b, t, u, states):
     return phi.dtype.type(0)
 
 
+@jit
+def is_pressed(force, b, t, u, states):
+    """Does `evsim.pressure` ask anything of unit u's state at slot t."""
+    found = False
+    for k in range(states):
+        found = found or force[b, t, u, k] != 0
+    return found
+
+
 @jit_inline
 def weigh(b, t, s, u, e, factor, states, channels, fed, level, at, theta, B, coef):
     """coef[k, t, e] = factor * sum over the fed channels g of B[k, g] * weight[g]; B of slot s."""
@@ -44,14 +53,15 @@ def list_edges(
 @jit
 def link(
     b, start, steps, layers, layer_of, rec_ptr, rec_source, rec_at, rec_fed, in_ptr, in_source, in_at, in_fed, theta,
-    A, B, phi, gain, leak, due, begin, ptr, mid, source, coef,
+    A, B, phi, pressed, force, gain, need, leak, due, begin, ptr, mid, source, coef,
 ):  # fmt: skip
     """List the edges along which influence flows in slots start + t, t = 1..steps, with a coefficient per target state.
 
-    gain[t, u]: as gain_of, t = 0 included. leak[t, u]: A of units of one state. due[t]: units that need a row, those of
-    layer l from begin[t, l] to begin[t, l + 1]; coef[k, t, e] = gain(source) * sum over channels of B[k, g] weight[g].
-    ptr[t, u]..mid[t, u]: recurrent edges of unit u whose source spoke a step ago; mid[t, u]..ptr[t, u + 1]: edges from
-    the layer below, of the same step. Targets that need no row have no edges.
+    gain[t, u]: as gain_of, t = 0 included. need[t, u]: must the unit's row be known. leak[t, u]: A of units of one
+    state. due[t]: units that need a row, those of layer l from begin[t, l] to begin[t, l + 1]; coef[k, t, e] =
+    gain(source) * sum over channels of B[k, g] weight[g]. ptr[t, u]..mid[t, u]: recurrent edges of unit u whose source
+    spoke a step ago; mid[t, u]..ptr[t, u + 1]: edges from the layer below, of the same step. Targets that need no row
+    have no edges.
     """
     units = layer_of.shape[0]
     for t in range(steps + 1):
@@ -66,6 +76,9 @@ def link(
             if u == layers[level, 1]:
                 begin[t, level] = listed
             wanted = layers[level, 2] != 0 or gain[t, u] != 0
+            if not wanted and pressed[b, start + t]:
+                wanted = is_pressed(force, b, start + t, u, states)
+            need[t, u] = wanted
             leak[t, u] = A[b, start + t, u, 0, 0]
             if wanted:
                 due[t, listed] = u

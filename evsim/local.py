@@ -23,7 +23,7 @@ class Local(Carrier):
     memory_claim = "O(P), and in a stack O(n P(below)), whatever the sequence's length"
     cost_claim = "P for each entry of A that is not 0, and in a stack K * density_in * phi-rate * n * m * P(below)"
 
-    def __init__(self, net, loss, streams, threads, broadcast, seed, decay):
+    def __init__(self, net, loss, streams, threads, broadcast, seed, decay, quiet=None):
         self.net = check_network(net)
         self.broadcast = check_choice("broadcast", broadcast, BROADCASTS)
         self.seed = check_count("seed", seed, 0)
@@ -36,7 +36,7 @@ class Local(Carrier):
             self._feedback[self._places] = drawn.ravel()
         if broadcast == "adaptive":
             self._seen = net.theta[self._places]  # W when B was last brought up to date
-        super().__init__(net, loss, streams, threads, within(net.layout, 0), recurrent=False)
+        super().__init__(net, loss, streams, threads, within(net.layout, 0), False, quiet)
 
     @property
     def _places(self):

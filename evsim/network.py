@@ -1,6 +1,7 @@
 """Network: a stack of layers and a readout. It owns the parameters and nothing else."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 
@@ -118,6 +119,22 @@ class Network:
                 if name in cell.trained() and bounds:
                     at = place.local_at[:, q]
                     self.theta[at] = np.clip(self.theta[at], bounds[0], bounds[1])
+        self.version += 1
+
+    def set_half_width(self, half_width):
+        """Give the layers another half-width of the pseudo-derivative: a number, or a list of one for each layer.
+
+        Learners on this network take it from their next step on; what they know of earlier steps stays as it was, so
+        gradients are exact, each step with the half-width that was in force. ValueError for one that is not above 0,
+        and for a list of another length.
+        """
+        given = half_width if isinstance(half_width, list | tuple) else [half_width] * len(self.layers)
+        if len(given) != len(self.layers):
+            told = f"half_width has {len(given)} entries, but the network has {len(self.layers)} layers"
+            raise ValueError(f"{told}: give one for each layer, or a single number")
+        layers = tuple(replace(cell, half_width=width) for cell, width in zip(self.layers, given, strict=True))
+        self.stack = (*layers, *self.stack[len(layers) :])
+        self.layers = layers
         self.version += 1
 
     def run(self, x, record_events=False):

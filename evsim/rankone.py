@@ -153,6 +153,25 @@ def read(b, t, layers, local_q, local_at, phi, D, delta, s, share, gradient, cou
 
 
 @jit
+def read_force(b, t, layers, local_q, local_at, pressed, force, force_q, s, share, gradient, count):
+    """Add to gradient[b] that of the prices at slot t (`evsim.pressure`)."""
+    if not pressed[b, t]:
+        return
+    levels, columns, along = layers.shape[0], share.shape[1], 0 * s[b, 0, 0]
+    for level in range(levels):
+        end = layers[level + 1, 1] if level + 1 < levels else s.shape[1]
+        for u in range(layers[level, 1], end):
+            for k in range(layers[level, 0]):
+                along += force[b, t, u, k] * s[b, u, k]
+            for q in range(layers[level, 6]):
+                gradient[b, local_at[u, local_q[level, q]]] += force_q[b, t, u, local_q[level, q]]
+    if along != 0:
+        for j in range(columns):
+            gradient[b, j] += along * share[b, j]
+        count[levels - 1, GRADIENT] += columns
+
+
+@jit
 def read_all(lo, hi, t, layers, local_q, local_at, phi, D, delta, s, share, gradient, count):
     """`read` for streams lo..hi-1."""
     for b in range(lo, hi):
@@ -162,13 +181,14 @@ def read_all(lo, hi, t, layers, local_q, local_at, phi, D, delta, s, share, grad
 @jit
 def follow(
     lo, hi, start, steps, layers, in_fed, rec_fed, local_q, n_in, in_ptr, in_target, in_at, rec_ptr, rec_target,
-    rec_at, bias_at, local_at, theta, segment, x, y, A, B, C, phi, D, told, untold, delta, gradient, words, s, share,
-    own, lam, moved, pre, mixed, active, count,
+    rec_at, bias_at, local_at, theta, segment, x, y, A, B, C, phi, D, told, untold, delta, pressed, force, force_q,
+    gradient, words, s, share, own, lam, moved, pre, mixed, active, count,
 ):  # fmt: skip
     """Carry s and share of streams lo..hi-1 through slots start + 1..start + steps; add the gradient of what is told.
 
-    theta, segment, told, delta, gradient as in `evsim.sweep.go_back`; untold: told, but nowhere. words[b, t]: random
-    bits for slot t. own[b] is all zero before and after. The rest is scratch of one thread.
+    theta, segment, told, delta, gradient as in `evsim.sweep.go_back`; untold: told, but nowhere. pressed, force,
+    force_q: `evsim.pressure`. words[b, t]: random bits for slot t. own[b] is all zero before and after. The rest is
+    scratch of one thread.
     """
     top, columns = layers.shape[0] - 1, share.shape[1]
     number = share.dtype.type
@@ -181,8 +201,8 @@ def follow(
             states = draw_signs(words, b, t, layers, lam)
             go_back(
                 b, b + 1, t - 1, 1, layers, in_fed, rec_fed, local_q, n_in, in_ptr, in_target, in_at, rec_ptr,
-                rec_target, rec_at, bias_at, local_at, theta, segment, x, y, A, B, C, phi, D, untold, delta, own, lam,
-                moved, pre, mixed, count,
+                rec_target, rec_at, bias_at, local_at, theta, segment, x, y, A, B, C, phi, D, untold, delta, untold,
+                force, force_q, own, lam, moved, pre, mixed, count,
             )  # fmt: skip
             keep, fade = balance(norm_of(share, b, columns), size_of(s, b))
             new, add = balance(norm_of(own, b, columns), sqrt(float(states)))
@@ -193,5 +213,6 @@ def follow(
                 own[b, j] = 0
             count[top, LEAK] += columns
             count[top, IMMEDIATE] += columns
+            read_force(b, t, layers, local_q, local_at, pressed, force, force_q, s, share, gradient, count)
             if told[b, t]:
                 read(b, t, layers, local_q, local_at, phi, D, delta, s, share, gradient, count)

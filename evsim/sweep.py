@@ -64,16 +64,26 @@ def receive(b, t, u, states, trained, local_q, level, local_at, eta, lam, phi, D
         gradient[b, local_at[u, local_q[level, q]]] += eta * D[b, t, u, local_q[level, q]]
 
 
+@jit_inline
+def feel(b, t, u, states, trained, local_q, level, local_at, lam, force, force_q, gradient):
+    """lam += force and own += force_q, of one unit (`evsim.pressure`)."""
+    for k in range(states):
+        lam[b, u, k] += force[b, t, u, k]
+    for q in range(trained):
+        gradient[b, local_at[u, local_q[level, q]]] += force_q[b, t, u, local_q[level, q]]
+
+
 @jit
 def go_back(
     lo, hi, start, steps, layers, in_fed, rec_fed, local_q, n_in, in_ptr, in_target, in_at, rec_ptr, rec_target, rec_at,
-    bias_at, local_at, theta, segment, x, y, A, B, C, phi, D, told, delta, gradient, lam, eta, slope, mixed, count,
+    bias_at, local_at, theta, segment, x, y, A, B, C, phi, D, told, delta, pressed,
+    force, force_q, gradient, lam, eta, slope, mixed, count,
 ):  # fmt: skip
     """Sweep slots start + steps..start + 1 of streams lo..hi-1; adds to gradient[b].
 
-    theta (segments, size): weights; segment[b, t]: which were in force. told[b, t], delta[b, t]: losses, as in
-    `evsim.influence.advance`. lam[b] (units, K): d target / d s after the block, replaced by that before it. The rest
-    is scratch of one thread.
+    theta (segments, size): weights; segment[b, t]: which were in force. told[b, t], delta[b, t]: losses, pressed,
+    force, force_q: prices, as in `evsim.influence.advance`. lam[b] (units, K): d target / d s after the block, replaced
+    by that before it. The rest is scratch of one thread.
     """
     levels, units = layers.shape[0], bias_at.shape[0]
     for b in range(lo, hi):
@@ -94,6 +104,8 @@ def go_back(
                     if eta[u] != 0:
                         receive(b, t, u, states, trained, local_q, level, local_at, eta[u], lam, phi, D, gradient)
                         eta[u] = 0
+                    if pressed[b, t]:
+                        feel(b, t, u, states, trained, local_q, level, local_at, lam, force, force_q, gradient)
                     alive = False
                     for k in range(states):
                         alive = alive or lam[b, u, k] != 0
@@ -176,7 +188,8 @@ def go_back(
 @jit
 def go_back_to_inputs(
     lo, hi, start, steps, layers, in_fed, rec_fed, local_q, n_in, in_ptr, in_target, in_at, rec_ptr, rec_target, rec_at,
-    bias_at, local_at, theta, segment, x, y, A, B, C, phi, D, told, delta, gradient, lam, eta, slope, mixed, d_x, count,
+    bias_at, local_at, theta, segment, x, y, A, B, C, phi, D, told, delta, pressed,
+    force, force_q, gradient, lam, eta, slope, mixed, d_x, count,
 ):  # fmt: skip
     """go_back, slot by slot; d_x[b, t - start - 1] (n_in,), zeros before, gets d target / d x of slot t."""
     units = layers[1, 1] if layers.shape[0] > 1 else bias_at.shape[0]
@@ -184,8 +197,8 @@ def go_back_to_inputs(
         for t in range(start + steps, start, -1):
             go_back(
                 b, b + 1, t - 1, 1, layers, in_fed, rec_fed, local_q, n_in, in_ptr, in_target, in_at, rec_ptr,
-                rec_target, rec_at, bias_at, local_at, theta, segment, x, y, A, B, C, phi, D, told, delta, gradient,
-                lam, eta, slope, mixed, count,
+                rec_target, rec_at, bias_at, local_at, theta, segment, x, y, A, B, C, phi, D, told, delta, pressed,
+                force, force_q, gradient, lam, eta, slope, mixed, count,
             )  # fmt: skip
             some = False  # slope is still that of the first layer at slot t
             for u in range(units):

@@ -10,6 +10,8 @@ from evsim.checkpoint import load, save
 from evsim.comparison import Comparison
 from evsim.evaluate import evaluate, predict, rates
 from evsim.interrupt import Interrupt
+from evsim.narrowing import Narrowing
+from evsim.schedule import from_config, to_config
 from evsim.sequences import as_sequences, correct
 from evsim.task import Data
 
@@ -24,13 +26,15 @@ class Trainer:
     learner, optimizer: as their names say. task: what `fit` and `evaluate` use when they are given no arrays.
     update: "sequence" (once a batch of sequences has been read to its end) or a number of steps k (every k steps,
     whenever a target was met since the last update; state and influence are kept, so learning is online).
-    clip: bound on the gradient's norm. seed: order of the sequences.
+    clip: bound on the gradient's norm. seed: order of the sequences. half_width: of the pseudo-derivative, a schedule
+    of updates done, such as evsim.Cosine(0.5, 2000, final=0.2); None: as the layers have it.
     compare: a list of other learners on the same network, or a dict of them by name. They read the same sequences and
     never change the weights; at each update their gradients are compared with the exact one, and every row of `history`
     has the means under "compare" (`evsim.comparison`). One of all these learners must be exact.
     """
 
-    def __init__(self, learner, optimizer, task=None, update="sequence", clip=None, seed=0, compare=None):
+    def __init__(self, learner, optimizer, task=None, update="sequence", clip=None, seed=0, compare=None,
+                 half_width=None):  # fmt: skip
         if isinstance(update, str) and update != "sequence":
             raise ValueError(f'update={update!r} is not usable: give "sequence" or a number of steps')
         self.learner, self.optimizer, self.task = learner, optimizer, task and task.apart()
@@ -38,6 +42,7 @@ class Trainer:
         self.clip = None if clip is None else check_positive("clip", clip)
         self.streams = learner.streams
         self._comparison = Comparison(learner, compare)
+        self.narrowing = None if half_width is None else Narrowing(half_width, self.net)
         self._rng = check_seed(seed)
         self._place: dict[str, Any] = {"epoch": 0, "batch": 0, "step": 0, "told": 0}
         self._sums = _no_sums()
@@ -126,9 +131,13 @@ class Trainer:
             raise ValueError(f"{checkpoint} holds no training to resume: it was not written by Trainer.fit")
         try:
             trainer = cls(found.learner, found.optimizer, task, state["update"], state["clip"])
+            if state.get("half_width") is not None:
+                trainer.narrowing = Narrowing(from_config(state["half_width"]), trainer.net)
+                trainer.narrowing.follow(found.optimizer.steps)
             trainer.streams = check_count("streams", state["streams"])
             trainer._rng.bit_generator.state = state["generator"]
-            trainer._place, trainer._sums, trainer._history = state["place"], state["sums"], state["history"]
+            trainer._place, trainer._history = state["place"], state["history"]
+            trainer._sums = {**_no_sums(), **state["sums"]}
             trainer._started = state["started"]
             if trainer.task is not None:
                 trainer.task.go_on_from(state.get("reached", {}))
@@ -166,6 +175,8 @@ class Trainer:
                 if place["told"] and (self.update != "sequence" or place["step"] == steps):
                     self._comparison.judge()
                     learner.update(self.optimizer, self.clip)
+                    if self.narrowing is not None:
+                        self.narrowing.follow(self.optimizer.steps)
                     place["told"] = 0
                 if place["step"] == steps:
                     place["batch"], place["step"] = place["batch"] + 1, 0
@@ -177,7 +188,7 @@ class Trainer:
     def _piece(self, x, targets, keep, answers):
         learner, sums = self.learner, self._sums
         single = learner.streams == 1
-        before = learner.loss
+        before, charged = learner.loss, learner.penalty
         given = (x[0], targets[0], keep[0]) if single else (x, targets, keep)
         out = learner.run(*given)
         gained = learner.loss - before
@@ -190,6 +201,7 @@ class Trainer:
         told = int(keep.sum())
         self._place["told"] += told
         sums["loss"] += gained
+        sums["penalty"] += learner.penalty - charged
         sums["told"] += told
         sums["right"] += right
         sums["judged"] += judged
@@ -202,6 +214,7 @@ class Trainer:
         compared = self._comparison.means()
         return {
             "loss": sums["loss"] / max(sums["told"], 1),
+            **({} if self.learner.quiet is None else {"penalty": sums["penalty"] / max(sums["told"], 1)}),
             "accuracy": sums["right"] / sums["judged"] if sums["judged"] else None,
             "activity": found["activity"],
             "phi_rate": found["phi_rate"],
@@ -230,6 +243,7 @@ class Trainer:
         state = {
             "update": self.update, "clip": self.clip, "streams": self.streams, "place": dict(self._place),
             "sums": dict(self._sums), "generator": self._rng.bit_generator.state, "started": self._started,
+            "half_width": None if self.narrowing is None else to_config(self.narrowing.schedule),
             "history": self._history, "reached": self.task.reached() if self.task is not None else {},
         }  # fmt: skip
         save(path, self.net, self.learner, self.optimizer, {"trainer": state})
@@ -284,4 +298,4 @@ class Trainer:
 
 
 def _no_sums() -> dict[str, Any]:
-    return {"loss": 0.0, "told": 0, "right": 0, "judged": 0, "done": 0, "seconds": 0.0, "before": None, "rate": None}
+    return {"loss": 0.0, "penalty": 0.0, "told": 0, "right": 0, "judged": 0, "done": 0, "seconds": 0.0, "before": None, "rate": None}

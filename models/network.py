@@ -1,5 +1,7 @@
 """A torch network from the one truth: any evsim network unrolled over time, differentiable by autograd."""
 
+from typing import Any
+
 import torch
 
 from evsim.network import check_network
@@ -22,9 +24,10 @@ class EventCore(Core):
     def __init__(self, net):
         super().__init__()
         self.net = check_network(net)
-        self.cells, self.n_in, self.n_out = net.layers, net.n_in, net.n_out
-        self.stack, self.names = net.stack, [place.names for place in net.layout.layers]
+        self.n_in, self.n_out = net.n_in, net.n_out
+        self.names = [place.names for place in net.layout.layers]
         self.width = self.stack[-1].units
+        self.prices: Any = None  # an `evsim.models.prices.Prices`, while it charges what is unrolled
         held = {name for names in self.names for name in names.values()}
         for name, value in net.parameters().items():
             if name in held or self.reads_out:
@@ -33,6 +36,16 @@ class EventCore(Core):
                 self.register_parameter(name.replace(".", "/"), parameter)
         for name, mask in net.masks().items():
             self.register_buffer("mask/" + name.replace(".", "/"), torch.from_numpy(mask))
+
+    @property
+    def cells(self):
+        """The network's layers, with their present half-widths."""
+        return self.net.layers
+
+    @property
+    def stack(self):
+        """The layers, and a leaky readout on top of them."""
+        return self.net.stack
 
     def values(self):
         """dict of tensors by evsim's names, masks applied."""
@@ -69,13 +82,15 @@ class EventCore(Core):
     def advance(self, x, state, values):
         """One time step: x (batch, n_in), or weighted (batch, fed channels, n); state as from `start` -> new state."""
         heard, after = x, []
-        for cell, names, (y, kept) in zip(self.stack, self.names, state, strict=True):
+        for k, (cell, names, (y, kept)) in enumerate(zip(self.stack, self.names, state, strict=True)):
             words = TorchWords(getattr(cell, "pseudo", None))
             own = {name: values[full] for name, full in names.items()}
             q = [own[name] for name in cell.local]
             s = cell.advance(words, kept, preactivations(cell, own, heard, y), q)
             heard = cell.emit(words, s, q)
             after.append((heard, cell.keep(words, s, q)))
+            if self.prices is not None and k < len(self.cells):
+                self.prices.charge(k, cell, words, s, q, heard)
         return after
 
     def _looked_up(self, tokens, values):

@@ -8,18 +8,18 @@ from .loss import each_loss
 from .streams import as_indices
 
 
-def rollout_loss(model, streams, method, loss, generator):
+def rollout_loss(model, streams, method, loss, generator, prices=None):
     """(loss or None where no target was met, the state after the window, a dict of what was counted).
 
     model: Model. streams: Streams, whose next window it is. method: MemUP. loss: as in `evsim.loss`. generator:
-    torch.Generator that draws targets where the detector is "random".
+    torch.Generator that draws targets where the detector is "random". prices: `evsim.models.prices.Prices` or None.
     """
     index, inside = streams.here()
-    m, state = model.remember(streams.read(streams.x, index), streams.state)
+    m, state, price = remember(model, streams.read(streams.x, index), streams.state, inside, prices)
     own, counted = None, _counts(inside)
     if method.current:
         own, counted = told_loss(model, streams, m, index, inside, loss, method.reduction)
-    parts = [] if own is None else [own]
+    parts = [one for one in (own, price) if one is not None]
     if method.targets:
         at, step, chosen = choose_targets(streams, method, inside, generator)
         counted["targets"] = int(chosen.sum())
@@ -30,6 +30,13 @@ def rollout_loss(model, streams, method, loss, generator):
             wanted = as_indices(streams.targets[rows, step[chosen]])
             parts.append(each_loss(loss, model.predict(m_t[None], context[None])[0], wanted).mean())
     return (torch.stack(parts).sum() if parts else None), state, counted
+
+
+def remember(model, x, state, inside, prices):
+    """(m, the state after x, what its steps are charged or None)."""
+    if prices is None:
+        return *model.remember(x, state), None
+    return prices.remember(model, x, state, inside)
 
 
 def choose_targets(streams, method, inside, generator):

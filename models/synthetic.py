@@ -5,7 +5,7 @@ import math
 import torch
 from torch import nn
 
-from .rollout import told_loss
+from .rollout import remember, told_loss
 from .synthesiser import Synthesiser, context_at, context_size, flat, like_state
 
 
@@ -31,7 +31,7 @@ class SyntheticGradients:
         self.generator = torch.Generator().manual_seed(seed)
         self.clear()
 
-    def backward(self, model, streams, phase):
+    def backward(self, model, streams, phase, prices=None):
         """Read one window and leave the gradient of its update in the parameters, whose .grad was empty before.
 
         Returns (loss of the window or None where no target was met, is there a gradient, the state after it, a dict of
@@ -40,9 +40,10 @@ class SyntheticGradients:
         """
         count, (index, inside) = len(streams.at), streams.here()
         start = tuple(part.detach().requires_grad_() for part in streams.state)
-        m, state = model.remember(streams.read(streams.x, index), start)
+        m, state, price = remember(model, streams.read(streams.x, index), start, inside, prices)
         loss, counted = told_loss(model, streams, m, index, inside, self.task.loss, "sum")
-        roots, gradients = ([], []) if loss is None else ([loss], [None])
+        roots = [root for root in (loss, price) if root is not None]
+        gradients = [None] * len(roots)
         going = streams.at + streams.window < streams.lengths
         if phase == "synthetic" and bool(going.any()):
             guess = self._guess(streams, state) * going[:, None]

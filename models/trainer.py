@@ -10,12 +10,14 @@ import torch
 
 from evsim.check import check_choice, check_count, check_positive, check_seed
 from evsim.interrupt import Interrupt
+from evsim.narrowing import Narrowing
 
 from .detector import build_detector, refuse_certain
 from .dni import DNI
 from .evaluate import evaluate
 from .method import MemUP
 from .model import Model
+from .prices import Prices, event_core
 from .rollout import rollout_loss
 from .saved_tensors import watched
 from .streams import Source, Streams, of_task
@@ -33,14 +35,15 @@ class RolloutTrainer:
     scheduler, stepped after every rollout (ReduceLROnPlateau: after every epoch, by the validation loss where there is
     one), or a function from the optimiser to one. clip: bound on the gradient's norm, or None. seed: of the streams'
     places and of the order of sequences. phase: "random", or "same": all streams begin at a first step together, and
-    take sequences in the order in which an `evsim.Trainer` of that seed does.
+    take sequences in the order in which an `evsim.Trainer` of that seed does. quiet: an `evsim.Quiet`, what events of
+    evsim's cells cost. half_width: as in `evsim.Trainer`, of these cells.
 
     ValueError for a window that is longer than the task's sequences, and a model that does not fit the task.
     """
 
     def __init__(
         self, model, method, task, optimizer=None, scheduler=None, streams=64, clip=1.0, seed=0, device="cpu",
-        phase="random",
+        phase="random", quiet=None, half_width=None,
     ):  # fmt: skip
         if not isinstance(model, Model):
             raise TypeError(f"model is {model!r}: pass an evsim.models.Model, such as from_evsim(net)")
@@ -72,6 +75,8 @@ class RolloutTrainer:
         self.synthetic = None  # what DNI adds; its `synthesiser` and `optimizer` may be replaced
         if isinstance(method, DNI):
             self.synthetic = SyntheticGradients(method, self.model, self.task, int(seed) + _SYNTHESISER_SEED)
+        self.prices = None if quiet is None else Prices(quiet, self.model.core, streams)
+        self.narrowing = None if half_width is None else Narrowing(half_width, event_core(self.model.core).net)
         self.generator = torch.Generator().manual_seed(int(seed))
         self._begin = lambda: self._start(source, seed, device, phase)
         self._at: Any = None
@@ -126,6 +131,8 @@ class RolloutTrainer:
             self.optimizer.step()
             self.model.project()
             self.updates += 1
+            if self.narrowing is not None:
+                self.narrowing.follow(self.updates)
             if self.detector is not None:
                 self.detector.after_update()
         if self.synthetic is not None:
@@ -142,9 +149,11 @@ class RolloutTrainer:
         """(loss or None, is there a gradient, the state after the window, what was counted); leaves the gradient."""
         model, at = self.model, self.at
         if self.synthetic is not None:
-            loss, learns, state, counted = self.synthetic.backward(model, at, self.phase)
+            loss, learns, state, counted = self.synthetic.backward(model, at, self.phase, self.prices)
             return None if loss is None else float(loss), learns, state, counted
-        loss, state, counted = rollout_loss(model, at, self.method, self.task.loss, self.generator)
+        loss, state, counted = rollout_loss(
+            model, at, self.method, self.task.loss, self.generator, self.prices
+        )
         if loss is None:
             return None, False, state, counted
         loss.backward()

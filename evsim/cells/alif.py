@@ -14,7 +14,8 @@ from evsim.surrogate import psi
 @jit
 def _run_alif(
     lo, hi, start, steps, learn, first, x, x_first, in_ptr, in_target, in_at, rec_ptr, rec_target, rec_at, bias_at,
-    local_at, in_channels, rec_channels, settings, theta, y, A, B, C, phi, D, stored, a, active, count,
+    local_at, in_channels, rec_channels, settings, theta, y, A, B, C, phi, D, stored, gap, gap_s,
+    gap_q, a, active, count,
 ):  # fmt: skip
     """Slots start + 1..start + steps of streams lo..hi-1; arguments as in evsim.forward.
 
@@ -74,6 +75,13 @@ def _run_alif(
                 kept[i, 4] = -adaptation * h
                 kept[i, 5] = -h
                 kept[i, 6] = -rise * h
+                if learn == 3:
+                    gap[b, t, u, 0] = above
+                    gap[b, t, u, 1] = h
+                    gap_s[b, t, u, 0] = 1.0
+                    gap_s[b, t, u, 1] = -adaptation
+                    gap_q[b, t, u, 0] = -1.0
+                    gap_q[b, t, u, 3] = -rise
             count[EVENTS] += events
             count[PHI] += moving
 
@@ -113,8 +121,11 @@ class ALIF(SpikingCell):
     def advance(self, m, w, a, q):
         return q[1] * self.after_reset(m, w[0], w[2], q[0]) + a[0], q[2] * w[1] + w[2]
 
+    def above(self, s, q):
+        return s[0] - q[0] - q[3] * s[1]
+
     def emit(self, m, s, q):
-        return m.event(s[0] - q[0] - q[3] * s[1])
+        return self.spoken(m, s, q)
 
     def keep(self, m, s, q):
-        return s[0], s[1], m.event(s[0] - q[0] - q[3] * s[1])
+        return s[0], s[1], self.spoken(m, s, q)

@@ -14,7 +14,8 @@ from evsim.surrogate import psi
 @jit
 def _run_cubalif(
     lo, hi, start, steps, learn, first, x, x_first, in_ptr, in_target, in_at, rec_ptr, rec_target, rec_at, bias_at,
-    local_at, in_channels, rec_channels, settings, theta, y, A, B, C, phi, D, stored, a, active, count,
+    local_at, in_channels, rec_channels, settings, theta, y, A, B, C, phi, D, stored, gap, gap_s,
+    gap_q, a, active, count,
 ):  # fmt: skip
     """Slots start + 1..start + steps of streams lo..hi-1; arguments as in evsim.forward. stored: i, v, o, d o/d v."""
     n = bias_at.shape[0]
@@ -61,6 +62,11 @@ def _run_cubalif(
                 phi[b, t, u, 1] = h
                 D[b, t, u, 0] = -h
                 kept[i, 3] = h
+                if learn == 3:
+                    gap[b, t, u, 0] = v - threshold
+                    gap[b, t, u, 1] = h
+                    gap_s[b, t, u, 1] = 1.0
+                    gap_q[b, t, u, 0] = -1.0
             count[EVENTS] += events
             count[PHI] += moving
 
@@ -94,8 +100,11 @@ class CubaLIF(SpikingCell):
         current = q[2] * w[0] + a[0]
         return current, q[1] * self.after_reset(m, w[1], w[2], q[0]) + current
 
+    def above(self, s, q):
+        return s[1] - q[0]
+
     def emit(self, m, s, q):
-        return m.event(s[1] - q[0])
+        return self.spoken(m, s, q)
 
     def keep(self, m, s, q):
-        return s[0], s[1], m.event(s[1] - q[0])
+        return s[0], s[1], self.spoken(m, s, q)

@@ -15,7 +15,8 @@ from evsim.surrogate import psi
 @jit
 def _run_egru(
     lo, hi, start, steps, learn, first, x, x_first, in_ptr, in_target, in_at, rec_ptr, rec_target, rec_at, bias_at,
-    local_at, in_channels, rec_channels, settings, theta, y, A, B, C, phi, D, stored, a, active, count,
+    local_at, in_channels, rec_channels, settings, theta, y, A, B, C, phi, D, stored, gap, gap_s,
+    gap_q, a, active, count,
 ):  # fmt: skip
     """Slots start + 1..start + steps of streams lo..hi-1; arguments as in evsim.forward.
 
@@ -65,6 +66,11 @@ def _run_egru(
                 through = 0.0 if detach != 0 else threshold * h
                 kept[i, 1] = 1.0 - through
                 kept[i, 2] = -o + through
+                if learn == 3:
+                    gap[b, t, u, 0] = c - threshold
+                    gap[b, t, u, 1] = h
+                    gap_s[b, t, u, 0] = 1.0
+                    gap_q[b, t, u, 0] = -1.0
             count[EVENTS] += events
             count[PHI] += moving
 
@@ -119,11 +125,14 @@ class EGRU(Cell):
         return (z * w[0] + (1.0 - z) * m.tanh(g + r * inner),)
 
     def emit(self, m, s, q):
-        return self._spoken(m, s, q) * s[0]
+        return self.spoken(m, s, q) * s[0]
 
     def keep(self, m, s, q):
-        o = self._spoken(m, s, q)
+        o = self.spoken(m, s, q)
         return (s[0] - (m.detach(o) if self.detach_reset else o) * q[0],)
 
-    def _spoken(self, m, s, q):
-        return s[0] * 0 + 1 if self.always else m.event(s[0] - q[0])
+    def above(self, s, q):
+        return s[0] - q[0]
+
+    def spoken(self, m, s, q):
+        return s[0] * 0 + 1 if self.always else super().spoken(m, s, q)

@@ -14,7 +14,8 @@ from evsim.surrogate import psi
 @jit
 def _run_evrnn(
     lo, hi, start, steps, learn, first, x, x_first, in_ptr, in_target, in_at, rec_ptr, rec_target, rec_at, bias_at,
-    local_at, in_channels, rec_channels, settings, theta, y, A, B, C, phi, D, stored, a, active, count,
+    local_at, in_channels, rec_channels, settings, theta, y, A, B, C, phi, D, stored, gap, gap_s,
+    gap_q, a, active, count,
 ):  # fmt: skip
     """Slots start + 1..start + steps of streams lo..hi-1; arguments as in evsim.forward.
 
@@ -48,6 +49,11 @@ def _run_evrnn(
                 B[b, t, u, 0, 0] = 1.0
                 phi[b, t, u, 0] = moved
                 D[b, t, u, 0] = -v * h if graded != 0 else -h
+                if learn == 3:
+                    gap[b, t, u, 0] = v - threshold
+                    gap[b, t, u, 1] = h
+                    gap_s[b, t, u, 0] = 1.0
+                    gap_q[b, t, u, 0] = -1.0
             count[EVENTS] += events
             count[PHI] += moving
 
@@ -83,8 +89,11 @@ class EvRNN(Cell):
     def advance(self, m, w, a, q):
         return (a[0],)
 
+    def above(self, s, q):
+        return s[0] - q[0]
+
     def emit(self, m, s, q):
-        o = m.event(s[0] - q[0])
+        o = self.spoken(m, s, q)
         return o * s[0] if self.graded else o
 
     def keep(self, m, s, q):

@@ -117,9 +117,9 @@ class TBPTT(BPTT):
     memory_claim = "O(n window), whatever the sequence's length; and P for each change of weights inside a window"
     source = "Williams and Peng: An efficient gradient-based algorithm for on-line training (1990)"
 
-    def __init__(self, net, loss="cross_entropy", window=32, streams=1, threads=1):
+    def __init__(self, net, loss="cross_entropy", window=32, streams=1, threads=1, quiet=None):
         self.window = self.slots = check_count("window", window)
-        super().__init__(net, loss, streams, threads)
+        super().__init__(net, loss, streams, threads, quiet)
 
     def config(self):
         return {**super().config(), "window": self.window}

@@ -22,8 +22,10 @@ class EProp(Local):
     drops = "influence of one unit on others through recurrent weights; with feedback of its own, the readout's weights"
     source = "Bellec et al.: A solution to the learning dilemma for recurrent networks of spiking neurons (2020)"
 
-    def __init__(self, net, loss="cross_entropy", broadcast="symmetric", seed=0, decay=1e-3, streams=1, threads=1):
-        super().__init__(net, loss, streams, threads, broadcast, seed, decay)
+    def __init__(
+        self, net, loss="cross_entropy", broadcast="symmetric", seed=0, decay=1e-3, streams=1, threads=1, quiet=None
+    ):
+        super().__init__(net, loss, streams, threads, broadcast, seed, decay, quiet)
         recurrent = any(len(place.rec.source) for place in net.layout.layers)
         self.exact = broadcast == "symmetric" and not recurrent
 

@@ -19,8 +19,8 @@ class RFLO(Local):
     source = "Murray: Local online learning in recurrent networks with random feedback (2019)"
     detach = True
 
-    def __init__(self, net, loss="cross_entropy", seed=0, streams=1, threads=1):
-        super().__init__(net, loss, streams, threads, "random", seed, 0.0)
+    def __init__(self, net, loss="cross_entropy", seed=0, streams=1, threads=1, quiet=None):
+        super().__init__(net, loss, streams, threads, "random", seed, 0.0, quiet)
 
     def config(self):
         return {**super().config(), "seed": self.seed}

@@ -42,7 +42,9 @@ class RTRL(Carrier):
     prices = SWEEP, PRODUCT
     source = "Williams and Zipser: A learning algorithm for continually running fully recurrent neural networks (1989)"
 
-    def __init__(self, net, loss="cross_entropy", block: Any = 1, streams=1, threads=1, memory_limit=None):
+    def __init__(
+        self, net, loss="cross_entropy", block: Any = 1, streams=1, threads=1, memory_limit=None, quiet=None
+    ):
         check_network(net)
         if memory_limit is not None:
             given = parse_bytes(memory_limit) if isinstance(memory_limit, str) else memory_limit
@@ -55,7 +57,7 @@ class RTRL(Carrier):
         self.block = int(block) if free else _fitting(block, net, streams, threads, memory_limit)
         self.keeps = self.block > 1
         self.slots = self.block if self.keeps else PIECE
-        super().__init__(net, loss, streams, threads)
+        super().__init__(net, loss, streams, threads, quiet=quiet)
         self._weights = net.theta.copy() if self.keeps else net.theta  # in force in the open block
 
     def config(self):

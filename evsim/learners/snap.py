@@ -24,12 +24,12 @@ class SnAp(Carrier):
     cost_claim = "as RTRL with r for n: K * density * phi-rate * r^2 * P, and r P for each entry of A that is not 0"
     source = "Menick et al.: A practical sparse approximation for real time recurrent learning (2021)"
 
-    def __init__(self, net, loss="cross_entropy", n=1, streams=1, threads=1):
+    def __init__(self, net, loss="cross_entropy", n=1, streams=1, threads=1, quiet=None):
         self.n = check_count("n", n)
         layout = check_network(net).layout
         sets = within(layout, self.n - 1)
         self.exact = sets[1] is layout.sets
-        super().__init__(net, loss, streams, threads, sets)
+        super().__init__(net, loss, streams, threads, sets, quiet=quiet)
 
     def config(self):
         return {**super().config(), "n": self.n}

@@ -30,11 +30,11 @@ class UORO(Learner):
     cost_claim = "density * (activity + phi-rate) * n^2, and P"
     source = "Tallec and Ollivier: Unbiased online recurrent optimization (2018)"
 
-    def __init__(self, net, loss="cross_entropy", seed=0, streams=1, threads=1):
+    def __init__(self, net, loss="cross_entropy", seed=0, streams=1, threads=1, quiet=None):
         self.seed = check_count("seed", seed, 0)
         self._random = []
         self._states = sum(c.units * len(c.states) for c in check_network(net).stack)
-        super().__init__(net, loss, streams, threads)
+        super().__init__(net, loss, streams, threads, quiet)
 
     def config(self):
         return {**super().config(), "seed": self.seed}
@@ -88,8 +88,9 @@ class UORO(Learner):
             self._words[b, start + 1 : start + steps + 1] = self._random[b].random_raw((steps, self._words.shape[2]))
         follow(
             lo, hi, start, steps, *self._backward.graph, self.net.theta[None], self._segment, f.x, f.y, f.A, f.B, f.C,
-            f.phi, f.D, self._told, self._untold, self._delta, self._gradient, self._words, self._s, self._share,
-            self._own, self._backward.lam, *self._spaces[worker][2], self._counts[worker],
+            f.phi, f.D, self._told, self._untold, self._delta, f.pressed, f.force, f.force_q, self._gradient,
+            self._words, self._s, self._share, self._own, self._backward.lam, *self._spaces[worker][2],
+            self._counts[worker],
         )  # fmt: skip
 
     def _contract(self, slot, worker):
