@@ -10,7 +10,10 @@ TORCH_LEARNERS = ("memup", "dni", "tbptt", "bptt")
 TORCH_ALONE = ("memup", "dni")
 _OF_TORCH: tuple[str, ...] = ("predictor", "context", "embed", "tied", "dropout", "forget_bias", "reduction", "device")
 _OF_NUMBA: tuple[str, ...] = ("block", "memory_limit", "n", "broadcast", "compare", "threads", "update", "readout")
-_OF_EVENTS: tuple[str, ...] = ("density", "density_in", "half_width", "threshold", "reset", "tau")
+_OF_EVENTS: tuple[str, ...] = (
+    "density", "density_in", "half_width", "threshold", "reset", "tau", "always", "half_width_to",
+    "target_activity", "quiet_strength", "quiet_over", "quiet_horizon", "pull", "margin", "event_cost",
+)  # fmt: skip
 _OF_MEMUP: tuple[str, ...] = ("targets", "detector", "every")
 _OF_DNI: tuple[str, ...] = (
     "scale", "condition", "auxiliary", "synthesiser_units", "synthesiser_layers", "synthesiser_lr", "shuffled",

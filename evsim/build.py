@@ -13,6 +13,7 @@ from evsim.arraytask import ArrayTask
 from evsim.backends import choose_backend, refuse_others, torch_defaults
 from evsim.check import check_choice, check_count, named
 from evsim.network import Network
+from evsim.quiet import Quiet
 from evsim.readout import READOUTS
 from evsim.registry import lookup
 from evsim.restarts import Restarts
@@ -26,7 +27,9 @@ KINDS: dict[str, tuple[type, ...]] = {
     "cues": _WORD, "rule": _WORD, "repeats": _WHOLE, "bits": _WHOLE, "curriculum": _WORD,
     "text": _WORD, "level": _WORD, "vocabulary": _WORD, "limit": _WHOLE, "epoch_size": _WHOLE, "loss": _WORD,
     "cell": _WORD, "units": _WHOLE, "layers": _WHOLE, "density": _REAL, "density_in": _REAL, "half_width": _REAL,
-    "threshold": _REAL, "reset": _WORD, "tau": _REAL, "readout": _WORD, "dtype": _WORD,
+    "threshold": _REAL, "reset": _WORD, "tau": _REAL, "always": _FLAG, "readout": _WORD, "dtype": _WORD,
+    "half_width_to": _REAL, "target_activity": _REAL, "quiet_strength": _REAL, "quiet_over": _WORD,
+    "quiet_horizon": _WHOLE, "pull": _REAL, "margin": _REAL, "event_cost": _REAL,
     "learner": _WORD, "backend": _WORD, "block": (str, int), "memory_limit": (str, int), "n": _WHOLE,
     "window": _WHOLE, "targets": _WHOLE, "detector": _WORD, "every": _WHOLE, "predictor": _WORD, "context": _WHOLE,
     "embed": _WHOLE, "tied": _FLAG, "dropout": _REAL, "forget_bias": _REAL, "reduction": _WORD, "device": _WORD,
@@ -48,7 +51,11 @@ TASK_OPTIONS = (
     "layout", "length", "symbols", "alphabet", "cues", "rule", "repeats", "bits", "curriculum", "text", "level",
     "vocabulary", "limit", "epoch_size",
 )  # fmt: skip
-CELL_OPTIONS = ("units", "density", "density_in", "half_width", "threshold", "reset", "tau")
+CELL_OPTIONS = ("units", "density", "density_in", "half_width", "threshold", "reset", "tau", "always")
+QUIET = {  # setting -> field of `evsim.quiet.Quiet`
+    "target_activity": "target", "quiet_strength": "strength", "quiet_over": "over", "quiet_horizon": "horizon",
+    "pull": "pull", "margin": "margin", "event_cost": "event_cost",
+}  # fmt: skip
 LEARNER_OPTIONS = ("block", "memory_limit", "n", "window", "broadcast")
 _COMMON = ("streams", "threads")  # options of every learner of a run
 _FIXED = ("net", "loss", *_COMMON)  # what cannot be chosen for one that is compared
@@ -216,11 +223,36 @@ def _learner(name, options, settings, net, loss):
         raise ValueError(f"learner {name!r} trains torch models and has no gradient of this network: leave it out")
     known = inspect.signature(made).parameters
     common = {option: settings[option] for option in (*_COMMON, "seed") if option in settings}
+    common["quiet"] = build_quiet(settings)
     chosen = {option for option in _COMMON if common.get(option) != BASE[option]}
     for option in (*options, *chosen):
         if option not in known:
             raise ValueError(f"learner {name!r} has no option {option!r}: leave it out or choose another learner")
     return made(net, loss=loss, **{option: value for option, value in common.items() if option in known} | options)
+
+
+def build_quiet(settings: dict[str, Any]) -> Quiet | None:
+    """The prices on activity that settings name, or None."""
+    given = {field: settings[name] for name, field in QUIET.items() if name in settings}
+    if not given.keys() & {"target", "pull", "event_cost"}:
+        for name, needs in (("quiet_strength", "target_activity"), ("quiet_over", "target_activity"),
+                            ("quiet_horizon", "target_activity"), ("margin", "pull")):  # fmt: skip
+            if name in settings:
+                raise ValueError(f"{name}={settings[name]!r} belongs to {needs}, which was not given: give both")
+        return None
+    return Quiet(**given)
+
+
+def build_half_width(settings: dict[str, Any], updates: int):
+    """The half-width of the pseudo-derivative as it goes to half_width_to over so many updates; None: it stays."""
+    if "half_width_to" not in settings:
+        return None
+    if "half_width" not in settings:
+        raise ValueError(f"half_width_to={settings['half_width_to']} needs a half_width to begin with: give both")
+    first, last = settings["half_width"], settings["half_width_to"]
+    if not 0 < last <= first:
+        raise ValueError(f"half_width_to={last} is not usable: give one above 0 and at most half_width={first}")
+    return schedule.Cosine(first, updates, final=last)
 
 
 def parse_options(words: list[str]) -> dict[str, Any]:
@@ -300,6 +332,7 @@ def build_trainer(settings: dict[str, Any], task: Task, together: bool = True) -
     """Everything, ready to fit; settings with a single seed. together: as it always is here; torch has a choice."""
     net = build_network(settings, task)
     learner, compared = build_learner(settings, net, task.loss), build_compared(settings, net, task.loss)
-    optimizer = build_optimizer(settings, settings["epochs"] * updates_per_epoch(settings, task))
-    update, clip = settings["update"], settings.get("clip")
-    return Trainer(learner, optimizer, task, update, clip, settings["seed"], compared)
+    updates = settings["epochs"] * updates_per_epoch(settings, task)
+    optimizer, update, clip = build_optimizer(settings, updates), settings["update"], settings.get("clip")
+    narrowing = build_half_width(settings, updates)
+    return Trainer(learner, optimizer, task, update, clip, settings["seed"], compared, narrowing)

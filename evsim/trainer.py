@@ -298,4 +298,5 @@ class Trainer:
 
 
 def _no_sums() -> dict[str, Any]:
-    return {"loss": 0.0, "penalty": 0.0, "told": 0, "right": 0, "judged": 0, "done": 0, "seconds": 0.0, "before": None, "rate": None}
+    counts = dict.fromkeys(("told", "right", "judged", "done"), 0)
+    return {"loss": 0.0, "penalty": 0.0, **counts, "seconds": 0.0, "before": None, "rate": None}

@@ -40,6 +40,9 @@ class OnlineModule(torch.nn.Module):
         if not isinstance(learner, Learner):
             raise TypeError(f"learner is {learner!r}: pass one such as evsim.RTRL(net)")
         check_choice("input_gradient", input_gradient, ("exact", "block"))
+        if learner.quiet is not None:
+            told = "the learner has prices of its own (quiet), which a loss of torch's does not see"
+            raise ValueError(f"{told}: make it without them, and add to the loss what events are to cost")
         if input_gradient == "block" and not isinstance(learner, RTRL | BPTT):
             raise ValueError(
                 f'input_gradient="block" needs a backward sweep, but {type(learner).__name__} has none: take RTRL, '

@@ -3,7 +3,14 @@
 import torch
 
 from evsim.backends import GATED_CELLS, TORCH_CELLS
-from evsim.build import CELL_OPTIONS, build_layers, build_optimizer, build_restarts
+from evsim.build import (
+    CELL_OPTIONS,
+    build_half_width,
+    build_layers,
+    build_optimizer,
+    build_quiet,
+    build_restarts,
+)
 from evsim.check import check_choice, check_count, check_dtype
 from evsim.network import Network
 from evsim.optim import SGD
@@ -168,7 +175,8 @@ def build_trainer(settings, task, together=False):
     optimizer, scheduler = as_torch(build_optimizer(settings, updates), model)
     trainer = RolloutTrainer(
         model, method, task, optimizer, scheduler, settings["streams"], settings.get("clip"), settings["seed"],
-        settings["device"], "same" if together or task.tokens else "random",
+        settings["device"], "same" if together or task.tokens else "random", build_quiet(settings),
+        build_half_width(settings, updates),
     )  # fmt: skip
     trainer.settings = settings
     return trainer

@@ -23,6 +23,8 @@ def save_trainer(path, trainer):
     arrays |= {f"streams/{name}": value for name, value in trainer.at.arrays().items()}
     if trainer.detector is not None:
         arrays |= {f"detector/{name}": value for name, value in trainer.detector.state_dict().items()}
+    if trainer.prices is not None:
+        arrays |= {f"prices/{name}": value for name, value in trainer.prices.arrays().items()}
     own = []
     if trainer.synthetic is not None:
         arrays |= {f"synthetic/{name}": value for name, value in trainer.synthetic.state_dict().items()}
@@ -57,7 +59,8 @@ def _made(trainer):
     kind = {name: type(value).__name__ for name, value in
             (("optimizer", trainer.optimizer), ("scheduler", trainer.scheduler))}  # fmt: skip
     task = {name: getattr(trainer.task, name) for name in ("name", *trainer.task.options)}
-    return {"method": asdict(trainer.method), "streams": trainer.streams, "task": task, **kind}
+    quiet = {} if trainer.prices is None else {"quiet": trainer.prices.quiet.config()}
+    return {"method": asdict(trainer.method), "streams": trainer.streams, "task": task, **kind, **quiet}
 
 
 def read(path):
@@ -86,8 +89,9 @@ def load_trainer(path, trainer):
     header, arrays = read(path)
     mine = json.loads(json.dumps(_made(trainer)))
     for name, value in mine.items():
-        if header["made"][name] != value:
-            told = f"{path} was written by a trainer with {name} {header['made'][name]!r}, and this one has {value!r}"
+        if header["made"].get(name) != value:
+            theirs = header["made"].get(name)
+            told = f"{path} was written by a trainer with {name} {theirs!r}, and this one has {value!r}"
             raise ValueError(f"{told}: build it as the one that was saved")
     try:
         trainer.task.go_on_from(header.get("reached", {}))
@@ -100,8 +104,12 @@ def load_trainer(path, trainer):
             trainer.scheduler.load_state_dict(header["scheduler"])
         if trainer.detector is not None:
             trainer.detector.load_state_dict(_part(arrays, "detector/"))
+        if trainer.prices is not None:
+            trainer.prices.load(_part(arrays, "prices/"))
         trainer.generator.set_state(torch.from_numpy(arrays["generator"]))
         trainer.epoch, trainer.updates = header["epoch"], header["updates"]
+        if trainer.narrowing is not None:
+            trainer.narrowing.follow(trainer.updates)
         trainer.graph, trainer.history[:] = header["graph"], header["history"]
         trainer.at.load_arrays(_part(arrays, "streams/"))
         trainer.at.source.load_state(header["source"])
