@@ -2,8 +2,6 @@
 
 import torch
 
-from evsim.quiet import as_quiet
-
 from .network import EventCore
 from .tokens import EmbeddedCore
 
@@ -26,7 +24,7 @@ class Prices:
 
     def __init__(self, quiet, core, streams):
         body = event_core(core)
-        self.quiet, self.core = as_quiet(quiet), body
+        self.quiet, self.core = quiet, body
         like, sizes = next(body.parameters()), [cell.units for cell in body.cells]
         self.target = torch.as_tensor(self.quiet.targets(body.cells)).to(like).split(sizes)
         self.rate = [target.nan_to_num().expand(streams, -1).clone() for target in self.target]

@@ -11,6 +11,7 @@ import torch
 from evsim.check import check_choice, check_count, check_positive, check_seed
 from evsim.interrupt import Interrupt
 from evsim.narrowing import Narrowing
+from evsim.quiet import as_quiet
 
 from .detector import build_detector, refuse_certain
 from .dni import DNI
@@ -75,7 +76,7 @@ class RolloutTrainer:
         self.synthetic = None  # what DNI adds; its `synthesiser` and `optimizer` may be replaced
         if isinstance(method, DNI):
             self.synthetic = SyntheticGradients(method, self.model, self.task, int(seed) + _SYNTHESISER_SEED)
-        self.prices = None if quiet is None else Prices(quiet, self.model.core, streams)
+        self.prices = None if quiet is None else Prices(as_quiet(quiet), self.model.core, streams)
         self.narrowing = None if half_width is None else Narrowing(half_width, event_core(self.model.core).net)
         self.generator = torch.Generator().manual_seed(int(seed))
         self._begin = lambda: self._start(source, seed, device, phase)

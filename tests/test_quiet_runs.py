@@ -20,8 +20,8 @@ SMALL = {
 PRICES = {
     "unit": {"target_activity": 0.05, "quiet_strength": 0.05, "quiet_horizon": 20},
     "layer": {"target_activity": 0.05, "quiet_strength": 0.05, "quiet_over": "layer"},
-    "pull and events": {"pull": 0.02, "event_cost": 0.1},
-    "all, narrowing": {"target_activity": 0.1, "pull": 0.002, "half_width": 0.4, "half_width_to": 0.1},
+    "pull and events": {"pull": 1e-4, "event_cost": 1e-3},
+    "all, narrowing": {"target_activity": 0.3, "event_cost": 1e-3, "half_width": 0.6, "half_width_to": 0.3},
 }
 
 
@@ -29,7 +29,7 @@ PRICES = {
 @pytest.mark.parametrize("prices", PRICES)
 def test_evsim_and_torch_come_to_the_same(prices, cell):
     """Through a whole training, in which every update hangs on the prices and half-widths of all before."""
-    given = {**SMALL, **PRICES[prices], "cell": cell, "clip": 1.0, "lr": 0.01}
+    given = {**SMALL, **PRICES[prices], "cell": cell, "clip": 1.0, "lr": 0.01, "threshold": 0.1}
     torchs = {"backend": "torch", "predictor": "linear", "reduction": "sum"}
     ours, theirs = train_one("a", given), train_one("b", {**given, **torchs})
     assert theirs["backend"] == "torch"
