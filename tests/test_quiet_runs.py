@@ -15,7 +15,7 @@ from evsim.registry import lookup
 from evsim.runs import backend_of
 
 SMALL = {
-    "task": "delayed-recall", "units": 8, "sequences": 400, "streams": 10, "dtype": "float64", "learner": "bptt",
+    "task": "delayed-recall", "units": 8, "sequences": 200, "streams": 10, "dtype": "float64", "learner": "bptt",
 }  # fmt: skip
 PRICES = {
     "unit": {"target_activity": 0.05, "quiet_strength": 0.05, "quiet_horizon": 20},
