@@ -38,7 +38,7 @@ KINDS: dict[str, tuple[type, ...]] = {
     "broadcast": _WORD, "compare": _WORD, "streams": _WHOLE, "threads": _WHOLE, "update": (str, int),
     "optimizer": _WORD, "lr": _REAL, "schedule": _WORD, "warmup": _WHOLE, "restart_base": _REAL,
     "restart_growth": _WORD, "restart_multiple": _WHOLE, "restart_each": _WORD,
-    "weight_decay": _REAL, "momentum": _REAL, "clip": _REAL,
+    "weight_decay": _REAL, "decay": _WORD, "momentum": _REAL, "clip": _REAL,
     "epochs": _WHOLE, "sequences": _WHOLE, "seed": _WHOLE, "seeds": (list,),
 }  # fmt: skip
 BASE: dict[str, Any] = {
@@ -289,13 +289,14 @@ def build_optimizer(settings: dict[str, Any], updates: int):
         raise ValueError("warmup belongs to a cosine schedule: give --schedule cosine or leave it out")
     if shape == "restarts":
         rate = _restarting(settings, max(1, updates // settings["epochs"]))
+    if "decay" in settings and not settings.get("weight_decay"):
+        raise ValueError(f"decay={settings['decay']!r} says what weight_decay is on, and there is none: give both")
+    decay = {name: settings[name] for name in ("weight_decay", "decay") if name in settings}
     if kind == "adam" and settings.get("momentum"):
         raise ValueError("momentum belongs to sgd, adam has its own: leave it out or give --optimizer sgd")
     if kind == "adam":
-        return optim.Adam(rate, weight_decay=settings.get("weight_decay", 0.0))
-    if settings.get("weight_decay"):
-        raise ValueError("weight_decay belongs to adam: leave it out or choose that optimizer")
-    return optim.SGD(rate, settings.get("momentum", 0.0))
+        return optim.Adam(rate, **decay)
+    return optim.SGD(rate, settings.get("momentum", 0.0), **decay)
 
 
 def build_restarts(settings: dict[str, Any]) -> Restarts:

@@ -11,6 +11,7 @@ Local parameters that are not trained stand behind everything that is.
 """
 
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -76,6 +77,15 @@ class Layout:
     @property
     def units(self):
         return len(self.start)
+
+    @cached_property
+    def weights(self):
+        """Which trained parameters are weights, neither biases nor local parameters: boolean (trained,)."""
+        found = np.zeros(self.trained, bool)
+        for name, (_, _, places) in self.names.items():
+            if name.rpartition(".")[2].startswith("weight"):
+                found[places] = True
+        return found
 
 
 def build_layout(cells, masks, n_out=0):

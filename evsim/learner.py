@@ -207,12 +207,16 @@ class Learner:
             norm = float(np.linalg.norm(gradient.astype(np.float64)))
         if clip is not None:
             gradient *= clip_scale(gradient, clip)
-        optimizer.apply(self.net.trained, gradient)
+        optimizer.apply(self.net.trained, gradient, *self._to_decay(optimizer))
         self.net.project()
         self._stepped = False
         self._counts[0][-1, UPDATE] += gradient.size
         self.zero_gradients()
         return norm
+
+    def _to_decay(self, optimizer):
+        """What an optimiser that lets weights alone decay has to know."""
+        return (self.net.layout.weights,) if getattr(optimizer, "decay", "all") == "weights" else ()
 
     # What it costs
 

@@ -40,6 +40,21 @@ def _apply_adam(gradient, rate, beta1, rest1, beta2, rest2, root, epsilon, keep,
         theta[k] = keep * theta[k] - rate * mean[k] / (np.sqrt(square[k]) / root + epsilon)
 
 
+@jit
+def _shrink(keep, weights, theta):
+    """theta *= keep where `weights` is True."""
+    for k in range(theta.shape[0]):
+        if weights[k]:
+            theta[k] *= keep
+
+
+@jit
+def _lean(gradient, decay, weights, theta, leant):
+    """leant = gradient + decay * theta where `weights` is True, and gradient elsewhere."""
+    for k in range(theta.shape[0]):
+        leant[k] = gradient[k] + decay * theta[k] if weights[k] else gradient[k]
+
+
 class Optimizer:
     """Base: the step count, the learning rate, and the state's coming and going.
 
@@ -50,6 +65,8 @@ class Optimizer:
     kind = ""
     slots: tuple[str, ...] = ()
     numbers: tuple[str, ...] = ()
+    weight_decay = 0.0
+    decay = "all"
 
     def __init__(self, lr: float | Schedule):
         self.schedule = as_schedule(lr)
@@ -69,9 +86,10 @@ class Optimizer:
             raise ValueError(f"{told}: let it give a finite number >= 0")
         return float(rate)
 
-    def apply(self, theta: np.ndarray, gradient: np.ndarray) -> None:
+    def apply(self, theta: np.ndarray, gradient: np.ndarray, weights: np.ndarray | None = None) -> None:
         """Update theta (P,), float32 or float64, in place, by a gradient like it, which is only read.
 
+        weights (P,): which of them are weights, neither biases nor thresholds and the like, for decay="weights".
         FloatingPointError, and nothing changed, if the gradient holds NaN or infinity.
         """
         _check_vectors(theta, gradient)
@@ -80,8 +98,23 @@ class Optimizer:
         check_gradient(gradient)
         if not self._arrays:
             self._arrays = {slot: np.zeros_like(theta) for slot in self.slots}
-        self._update(theta, gradient, rate)
+        self._update(theta, gradient, rate, self._decayed(theta, weights))
         self.steps += 1
+
+    def _decayed(self, theta, weights):
+        """Which entries decay: True where all do, None where none does."""
+        if not self.weight_decay:
+            return None
+        if self.decay == "all":
+            return np.ones(theta.shape, np.bool_)
+        if weights is None or weights.shape != theta.shape or weights.dtype != np.bool_:
+            told = 'decay="weights" has to know which parameters are weights'
+            raise ValueError(f"{told}: pass a boolean array like theta")
+        return weights
+
+    def _set_decay(self, weight_decay, decay):
+        self.weight_decay = 0.0 if weight_decay == 0 else check_positive("weight_decay", weight_decay)
+        self.decay = check_choice("decay", decay, DECAYS)
 
     def config(self) -> dict[str, Any]:
         """Return kind, rate or schedule, and numbers: what `from_config` needs, and JSON can hold."""
@@ -121,26 +154,31 @@ class Optimizer:
                 told = f"this optimiser's {name} is {held}, but theta is {given}"
                 raise ValueError(f"{told}: use a new optimiser for another network")
 
-    def _update(self, theta, gradient, rate):
+    def _update(self, theta, gradient, rate, decayed):
         raise NotImplementedError
 
 
 class SGD(Optimizer):
     """Gradient descent with momentum: velocity = momentum * velocity + gradient; theta -= lr * velocity.
 
-    lr: a number > 0 or a schedule. momentum: in [0, 1).
+    lr: a number > 0 or a schedule. momentum: in [0, 1). weight_decay: >= 0; weight_decay * theta is added to the
+    gradient (an L2 penalty), of all parameters, or with decay="weights" of weights alone.
     """
 
     kind = "sgd"
-    numbers = ("momentum",)
+    numbers = ("momentum", "weight_decay", "decay")
 
-    def __init__(self, lr: float | Schedule, momentum: float = 0.0):
+    def __init__(self, lr: float | Schedule, momentum: float = 0.0, weight_decay: float = 0.0, decay: str = "all"):
         super().__init__(lr)
+        self._set_decay(weight_decay, decay)
         self.momentum = check_below_one("momentum", momentum)
         self.slots = ("velocity",) if self.momentum else ()
 
-    def _update(self, theta, gradient, rate):
+    def _update(self, theta, gradient, rate, decayed):
         real = theta.dtype.type
+        if decayed is not None:
+            given, gradient = gradient, np.empty_like(gradient)
+            _lean(given, real(self.weight_decay), decayed, theta, gradient)
         if self.momentum:
             _apply_momentum(gradient, real(rate), real(self.momentum), self._arrays["velocity"], theta)
         else:
@@ -156,12 +194,13 @@ class Adam(Optimizer):
     theta = (1 - lr * weight_decay) * theta - lr * mean / (1 - beta1 ** t) / size
 
     lr: a number > 0 or a schedule. beta1, beta2: in [0, 1). epsilon: > 0.
-    weight_decay: >= 0, on all parameters.
+    weight_decay: >= 0, on all parameters, or with decay="weights" on weights alone: thresholds that decay make units
+    speak more.
     """
 
     kind = "adam"
     slots = ("mean", "square")
-    numbers = ("beta1", "beta2", "epsilon", "weight_decay")
+    numbers = ("beta1", "beta2", "epsilon", "weight_decay", "decay")
 
     def __init__(
         self,
@@ -170,15 +209,20 @@ class Adam(Optimizer):
         beta2: float = 0.999,
         epsilon: float = 1e-8,
         weight_decay: float = 0.0,
+        decay: str = "all",
     ):
         super().__init__(lr)
         self.beta1 = check_below_one("beta1", beta1)
         self.beta2 = check_below_one("beta2", beta2)
         self.epsilon = check_positive("epsilon", epsilon)
-        self.weight_decay = 0.0 if weight_decay == 0 else check_positive("weight_decay", weight_decay)
+        self._set_decay(weight_decay, decay)
 
-    def _update(self, theta, gradient, rate):
+    def _update(self, theta, gradient, rate, decayed):
         real = theta.dtype.type
+        keep = real(1 - rate * self.weight_decay)
+        if self.weight_decay and self.decay == "weights":
+            _shrink(keep, decayed, theta)
+            keep = real(1)
         t = self.steps + 1
         scaled = rate / (1 - self.beta1**t)
         root = np.sqrt(1 - self.beta2**t)
@@ -191,13 +235,14 @@ class Adam(Optimizer):
             real(1 - self.beta2),
             real(root),
             real(self.epsilon),
-            real(1 - rate * self.weight_decay),
+            keep,
             self._arrays["mean"],
             self._arrays["square"],
             theta,
         )
 
 
+DECAYS = ("all", "weights")
 _KINDS = {"sgd": SGD, "adam": Adam}
 _DTYPES = (np.dtype(np.float32), np.dtype(np.float64))
 

@@ -197,10 +197,14 @@ def as_torch(optimizer, model):
 
     torch's AdamW, which without weight decay is Adam, or SGD.
     """
-    given = [p for p in model.parameters() if p.requires_grad]
+    named = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
+    given: list = [p for _, p in named]
+    if optimizer.weight_decay and optimizer.decay == "weights":
+        light = [p for name, p in named if "weight" not in name]
+        given = [{"params": [p for name, p in named if "weight" in name]}, {"params": light, "weight_decay": 0.0}]
     rate = optimizer.schedule(0)
     if isinstance(optimizer, SGD):
-        made = torch.optim.SGD(given, rate, optimizer.momentum)
+        made = torch.optim.SGD(given, rate, optimizer.momentum, weight_decay=optimizer.weight_decay)
     else:
         betas = optimizer.beta1, optimizer.beta2
         made = torch.optim.AdamW(given, rate, betas, optimizer.epsilon, optimizer.weight_decay)

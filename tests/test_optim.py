@@ -125,8 +125,9 @@ def test_config():
         "beta2": 0.999,
         "epsilon": 1e-8,
         "weight_decay": 0.2,
+        "decay": "all",
     }
-    assert SGD(0.5).config() == {"kind": "sgd", "lr": 0.5, "momentum": 0.0}
+    assert SGD(0.5).config() == {"kind": "sgd", "lr": 0.5, "momentum": 0.0, "weight_decay": 0.0, "decay": "all"}
     custom = SGD(lambda step: 0.1 / (1 + step))
     custom.apply(np.zeros(2), np.ones(2))
     assert custom.learning_rate == 0.05
@@ -244,3 +245,47 @@ def test_clip_scale():
     assert clip_scale(many, 0.5) == pytest.approx(0.5 / (float(many[0]) * 1e3), rel=1e-12)
     with pytest.raises(FloatingPointError, match="index 0"):
         clip_scale(np.array([np.nan, 1.0]), 1.0)
+
+
+@pytest.mark.parametrize("kind", ("adam", "sgd", "sgd with momentum"))
+@pytest.mark.parametrize("decay", ("all", "weights"))
+def test_what_decays(kind, decay):
+    """As torch, with groups of parameters of their own; thresholds do not decay where weights alone do."""
+    torch = pytest.importorskip("torch")
+    rng = np.random.default_rng(3)
+    theta, weights = rng.standard_normal(9), np.arange(9) % 3 > 0
+    heavy, light = (torch.tensor(theta[part], requires_grad=True) for part in (weights, ~weights))
+    groups = [{"params": [heavy]}, {"params": [light], **({"weight_decay": 0.0} if decay == "weights" else {})}]
+    momentum = 0.8 if kind.endswith("momentum") else 0.0
+    if kind == "adam":
+        ours, theirs = Adam(0.02, weight_decay=0.3, decay=decay), torch.optim.AdamW(groups, lr=0.02, weight_decay=0.3)
+    else:
+        ours = SGD(0.02, momentum, weight_decay=0.3, decay=decay)
+        theirs = torch.optim.SGD(groups, lr=0.02, momentum=momentum, weight_decay=0.3)
+    for _ in range(5):
+        gradient = rng.standard_normal(9)
+        ours.apply(theta, gradient, weights)
+        heavy.grad, light.grad = torch.tensor(gradient[weights]), torch.tensor(gradient[~weights])
+        theirs.step()
+    np.testing.assert_allclose(theta[weights], heavy.detach(), rtol=1e-12)
+    np.testing.assert_allclose(theta[~weights], light.detach(), rtol=1e-12)
+    assert from_config(ours.config()).config() == ours.config()
+
+
+def test_decay_of_weights_needs_to_know_them():
+    with pytest.raises(ValueError, match="has to know which parameters are weights"):
+        Adam(0.1, weight_decay=0.1, decay="weights").apply(np.ones(3), np.ones(3))
+    with pytest.raises(ValueError, match="choose one of all, weights"):
+        SGD(0.1, weight_decay=0.1, decay="some")
+
+
+def test_a_network_s_thresholds_do_not_decay_with_its_weights():
+    import evsim
+
+    net = evsim.Network(2, [evsim.EGRU(4)], evsim.Readout(3))
+    before = net.parameters()
+    learner = evsim.RTRL(net)
+    learner.update(Adam(0.1, weight_decay=0.5, decay="weights"))  # of a gradient of 0
+    for name, value in net.parameters().items():
+        expected = 0.95 if "weight" in name else 1.0
+        np.testing.assert_allclose(value, expected * before[name], rtol=1e-6)
