@@ -158,7 +158,7 @@ REFUSED = [
     (("--learner", "memup", "--device", "meta"), "device='meta' is not to be had here"),
     (("--learner", "memup", "--momentum", 0.9), "momentum belongs to sgd"),
     (("--learner", "memup", "--warmup", 5, "--schedule", "constant"), "warmup belongs to a cosine schedule"),
-    (("--learner", "memup", "--optimizer", "sgd", "--decay", "weights"), "decay='weights' says what weight_decay is on"),
+    (("--learner", "memup", "--decay", "weights"), "decay='weights' says what weight_decay is on"),
     (("--learner", "memup", "--lr", -1), "lr=-1"),
     (("--learner", "memup", "--dtype", "float16"), "float16"),
     (("--learner", "memup", "--cell", "egru", "--tau", 0.1), "cell 'egru' has no option 'tau'"),
