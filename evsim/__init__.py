@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from evsim.cells.evrnn import EvRNN
     from evsim.cells.lif import LIF
     from evsim.checkpoint import Checkpoint, load, save
+    from evsim.densities import erk
     from evsim.learners.bptt import BPTT, TBPTT
     from evsim.learners.eprop import EProp
     from evsim.learners.rflo import RFLO
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from evsim.optim import SGD, Adam
     from evsim.readout import LeakyReadout, Readout
     from evsim.registry import names, register
+    from evsim.rewiring import SET, Magnitude, RigL, rewire
     from evsim.schedule import Cosine, Exponential, StepDecay, WarmRestarts
     from evsim.trainer import Trainer
 
@@ -42,10 +44,13 @@ __all__ = [
     "Exponential",
     "LIF",
     "LeakyReadout",
+    "Magnitude",
     "Network",
     "RFLO",
     "RTRL",
     "Readout",
+    "RigL",
+    "SET",
     "SGD",
     "SnAp",
     "StepDecay",
@@ -53,9 +58,11 @@ __all__ = [
     "Trainer",
     "UORO",
     "WarmRestarts",
+    "erk",
     "load",
     "names",
     "register",
+    "rewire",
     "save",
 ]
 
@@ -72,10 +79,13 @@ _MODULE_OF = {
     "Exponential": "evsim.schedule",
     "LIF": "evsim.cells.lif",
     "LeakyReadout": "evsim.readout",
+    "Magnitude": "evsim.rewiring",
     "Network": "evsim.network",
     "RFLO": "evsim.learners.rflo",
     "RTRL": "evsim.learners.rtrl",
     "Readout": "evsim.readout",
+    "RigL": "evsim.rewiring",
+    "SET": "evsim.rewiring",
     "SGD": "evsim.optim",
     "SnAp": "evsim.learners.snap",
     "StepDecay": "evsim.schedule",
@@ -83,9 +93,11 @@ _MODULE_OF = {
     "Trainer": "evsim.trainer",
     "UORO": "evsim.learners.uoro",
     "WarmRestarts": "evsim.schedule",
+    "erk": "evsim.densities",
     "load": "evsim.checkpoint",
     "names": "evsim.registry",
     "register": "evsim.registry",
+    "rewire": "evsim.rewiring",
     "save": "evsim.checkpoint",
 }
 
