@@ -184,7 +184,8 @@ class Network:
 
     def _checked_masks(self, masks):
         if not isinstance(masks, Mapping):
-            raise TypeError(f"masks is {masks!r}: pass a dict of boolean arrays by name, as masks() gives it")
+            told = f"masks is of type {type(masks).__name__}"
+            raise TypeError(f"{told}: pass a dict of boolean arrays by name, as masks() gives it")
         found = {}
         for name, given in masks.items():
             check_choice("mask", name, self._masks)

@@ -39,7 +39,8 @@ class Renewal:
 
     def _renew(self):
         """Be what the constructor makes of the network as it is now."""
-        made = type(self)(self.net, **{**self.config(), "streams": len(self._forward.stored)})
+        make: Any = type(self)
+        made = make(self.net, **{**self.config(), "streams": len(self._forward.stored)})
         made._inherit(self)
         vars(self).update(vars(made))
 
