@@ -14,6 +14,7 @@ import numpy as np
 
 from evsim.check import check_choice, check_count, check_fraction, check_seed
 from evsim.network import Network, check_network
+from evsim.registry import lookup
 from evsim.task import quotas
 
 SCOPES = ("layer", "global")
@@ -208,12 +209,10 @@ def all_gradients(net, loss, x, targets=None, mask=None):
     By BPTT on `dense_twin(net)`, from zero state: x (T, n_in) or (streams, T, n_in), targets and mask as in
     `Learner.run`.
     """
-    from evsim.learners.bptt import BPTT
-
     streams = 1 if np.ndim(x) == 2 else len(x)
     if streams == 1 and np.ndim(x) == 3:
         x, targets, mask = (None if one is None else one[0] for one in (x, targets, mask))
-    learner = BPTT(dense_twin(net), loss, streams)
+    learner = lookup("learner", "bptt")(dense_twin(net), loss, streams)
     learner.run(x, targets, mask)
     return learner.gradients()
 
@@ -253,6 +252,9 @@ class Rewiring:
     def __init__(self, policy, net, seed, done=0):
         if not isinstance(policy, Policy):
             raise TypeError(f"rewire is {policy!r}: pass a policy such as evsim.SET(fraction=0.3, every=100)")
+        for name, mask in edges_of(net).items():
+            if name.endswith("weight_in") and not mask.any():
+                raise ValueError(f"{name} has no weight at all, so its layer hears nothing: raise the density there")
         policy.check_fit(net)
         self.policy, self._rng = policy, check_seed(seed)
         self._start, self._last = density_of(net), done

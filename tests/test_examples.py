@@ -98,6 +98,15 @@ def test_the_page_about_texts_runs(capsys):
     assert 1 < float(bits) < 6.7 and len("".join(text)) > 20
 
 
+def test_the_page_about_sparsity_runs():
+    names = {}
+    for code in re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "sparsity.md").read_text(), re.DOTALL):
+        exec(code, names)
+    net = names["net"]
+    kept = names["masks"]["layers.0.weight_rec"].any(0)
+    assert names["trainer"].net is net and (net.masks()["layers.0.weight_rec"] == kept).all()
+
+
 @pytest.mark.parametrize("page", ["memup.md", "dni.md", "torch.md"])
 def test_the_pages_about_torch_run(page, capsys):
     pytest.importorskip("torch")

@@ -154,6 +154,11 @@ def test_a_trainer_refuses_what_is_no_policy_and_does_not_fit():
         evsim.Trainer(evsim.RTRL(net), evsim.Adam(), rewire="set")
     with pytest.raises(ValueError, match="magnitude only prunes: give a final density below that"):
         evsim.Trainer(evsim.RTRL(net), evsim.Adam(), rewire=evsim.Magnitude(0.9, steps=10))
+    net = network(("egru", "lif"), density=0.3)
+    deaf = evsim.LIF(7, mask_in=np.zeros((7, 9), bool))
+    deaf = evsim.Network(net.n_in, [net.layers[0], deaf], net.readout)
+    with pytest.raises(ValueError, match="layers.1.weight_in has no weight at all, so its layer hears nothing: raise"):
+        evsim.Trainer(evsim.RTRL(deaf), evsim.Adam(), rewire=evsim.SET())
 
 
 # The command line
