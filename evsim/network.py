@@ -125,8 +125,9 @@ class Network:
     def rewire(self, masks):
         """Let other weights exist: masks, a dict of boolean arrays by name, each (n, m) or as `masks()` gives it.
 
-        Weights that stay keep their values, new ones are 0, masks that are left out stay, and so does all else. Returns
-        where each parameter of `trained` stood before (P,), and -1 for a new one: what `Optimizer.rewire` takes.
+        Weights that stay keep their values, new ones are 0, masks that are left out stay, and so does all else; `theta`
+        and `layout` are new objects. Returns where each parameter of `trained` stood before (P,), and -1 for a new one:
+        what `Optimizer.rewire` takes.
         Learners take the change up at their next `reset`; `evsim.rewire` sees to all of it.
 
         TypeError, ValueError, and no change, for unknown names, other kinds and shapes, masks that differ from channel
