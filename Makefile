@@ -13,7 +13,7 @@ PINS   := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1 NUMBA_NUM_T
           NUMBA_CACHE_DIR=$(CURDIR)/.numba-cache
 
 # Tests that drive the kernels: once more with every index checked.
-KERNELS := $(addprefix tests/test_,blocks.py bridge.py carry.py vector.py open_blocks.py controls.py counts.py dense.py exact.py inference.py learner.py snap.py uoro.py)
+KERNELS := $(addprefix tests/test_,blocks.py bridge.py carry.py vector.py open_blocks.py controls.py counts.py dense.py exact.py inference.py learner.py rewiring.py snap.py uoro.py)
 
 # Nothing is written outside the checkout, pip's cache aside.
 ifeq ($(strip $(HOME)),)

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from evsim.cells.evrnn import EvRNN
     from evsim.cells.lif import LIF
     from evsim.checkpoint import Checkpoint, load, save
+    from evsim.densities import erk
     from evsim.learners.bptt import BPTT, TBPTT
     from evsim.learners.eprop import EProp
     from evsim.learners.rflo import RFLO
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from evsim.quiet import Quiet
     from evsim.readout import LeakyReadout, Readout
     from evsim.registry import names, register
+    from evsim.rewiring import SET, Magnitude, RigL, rewire
     from evsim.schedule import Cosine, Exponential, StepDecay, WarmRestarts
     from evsim.trainer import Trainer
 
@@ -43,11 +45,14 @@ __all__ = [
     "Exponential",
     "LIF",
     "LeakyReadout",
+    "Magnitude",
     "Network",
     "Quiet",
     "RFLO",
     "RTRL",
     "Readout",
+    "RigL",
+    "SET",
     "SGD",
     "SnAp",
     "StepDecay",
@@ -55,9 +60,11 @@ __all__ = [
     "Trainer",
     "UORO",
     "WarmRestarts",
+    "erk",
     "load",
     "names",
     "register",
+    "rewire",
     "save",
 ]
 
@@ -74,11 +81,14 @@ _MODULE_OF = {
     "Exponential": "evsim.schedule",
     "LIF": "evsim.cells.lif",
     "LeakyReadout": "evsim.readout",
+    "Magnitude": "evsim.rewiring",
     "Network": "evsim.network",
     "Quiet": "evsim.quiet",
     "RFLO": "evsim.learners.rflo",
     "RTRL": "evsim.learners.rtrl",
     "Readout": "evsim.readout",
+    "RigL": "evsim.rewiring",
+    "SET": "evsim.rewiring",
     "SGD": "evsim.optim",
     "SnAp": "evsim.learners.snap",
     "StepDecay": "evsim.schedule",
@@ -86,9 +96,11 @@ _MODULE_OF = {
     "Trainer": "evsim.trainer",
     "UORO": "evsim.learners.uoro",
     "WarmRestarts": "evsim.schedule",
+    "erk": "evsim.densities",
     "load": "evsim.checkpoint",
     "names": "evsim.registry",
     "register": "evsim.registry",
+    "rewire": "evsim.rewiring",
     "save": "evsim.checkpoint",
 }
 

@@ -9,9 +9,12 @@ TORCH_CELLS = (*GATED_CELLS, "norse-lif", "norse-lsnn")  # that evsim's own lear
 TORCH_LEARNERS = ("memup", "dni", "tbptt", "bptt")
 TORCH_ALONE = ("memup", "dni")
 _OF_TORCH: tuple[str, ...] = ("predictor", "context", "embed", "tied", "dropout", "forget_bias", "reduction", "device")
-_OF_NUMBA: tuple[str, ...] = ("block", "memory_limit", "n", "broadcast", "compare", "threads", "update", "readout")
+_OF_NUMBA: tuple[str, ...] = (
+    "block", "memory_limit", "n", "broadcast", "compare", "threads", "update", "readout",
+    "rewire", "rewire_every", "rewire_fraction", "rewire_density",
+)  # fmt: skip
 _OF_EVENTS: tuple[str, ...] = (
-    "density", "density_in", "half_width", "threshold", "reset", "tau", "always", "half_width_to",
+    "density", "density_in", "density_rule", "half_width", "threshold", "reset", "tau", "always", "half_width_to",
     "target_activity", "quiet_strength", "quiet_over", "quiet_horizon", "pull", "margin", "event_cost",
 )  # fmt: skip
 _OF_MEMUP: tuple[str, ...] = ("targets", "detector", "every")

@@ -12,11 +12,13 @@ from evsim import optim, schedule
 from evsim.arraytask import ArrayTask
 from evsim.backends import choose_backend, refuse_others, torch_defaults
 from evsim.check import check_choice, check_count, named
+from evsim.densities import RULES, erk
 from evsim.network import Network
 from evsim.quiet import Quiet
 from evsim.readout import READOUTS
 from evsim.registry import lookup
 from evsim.restarts import Restarts
+from evsim.rewire_options import build_rewiring, refuse_rewiring
 from evsim.runfolder import MARK, read_toml
 from evsim.task import Task
 from evsim.trainer import Trainer
@@ -27,7 +29,8 @@ KINDS: dict[str, tuple[type, ...]] = {
     "cues": _WORD, "rule": _WORD, "repeats": _WHOLE, "bits": _WHOLE, "curriculum": _WORD,
     "text": _WORD, "level": _WORD, "vocabulary": _WORD, "limit": _WHOLE, "epoch_size": _WHOLE, "loss": _WORD,
     "cell": _WORD, "units": _WHOLE, "layers": _WHOLE, "density": _REAL, "density_in": _REAL, "half_width": _REAL,
-    "threshold": _REAL, "reset": _WORD, "tau": _REAL, "always": _FLAG, "readout": _WORD, "dtype": _WORD,
+    "density_rule": _WORD, "threshold": _REAL, "reset": _WORD, "tau": _REAL, "always": _FLAG, "readout": _WORD,
+    "dtype": _WORD,
     "half_width_to": _REAL, "target_activity": _REAL, "quiet_strength": _REAL, "quiet_over": _WORD,
     "quiet_horizon": _WHOLE, "pull": _REAL, "margin": _REAL, "event_cost": _REAL,
     "learner": _WORD, "backend": _WORD, "block": (str, int), "memory_limit": (str, int), "n": _WHOLE,
@@ -39,6 +42,7 @@ KINDS: dict[str, tuple[type, ...]] = {
     "optimizer": _WORD, "lr": _REAL, "schedule": _WORD, "warmup": _WHOLE, "restart_base": _REAL,
     "restart_growth": _WORD, "restart_multiple": _WHOLE, "restart_each": _WORD,
     "weight_decay": _REAL, "decay": _WORD, "momentum": _REAL, "clip": _REAL,
+    "rewire": _WORD, "rewire_every": _WHOLE, "rewire_fraction": _REAL, "rewire_density": _REAL,
     "epochs": _WHOLE, "sequences": _WHOLE, "seed": _WHOLE, "seeds": (list,),
 }  # fmt: skip
 BASE: dict[str, Any] = {
@@ -51,7 +55,7 @@ TASK_OPTIONS = (
     "layout", "length", "symbols", "alphabet", "cues", "rule", "repeats", "bits", "curriculum", "text", "level",
     "vocabulary", "limit", "epoch_size",
 )  # fmt: skip
-CELL_OPTIONS = ("units", "density", "density_in", "half_width", "threshold", "reset", "tau", "always")
+CELL_OPTIONS = ("units", "density", "density_in", "density_rule", "half_width", "threshold", "reset", "tau", "always")
 QUIET = {  # setting -> field of `evsim.quiet.Quiet`
     "target_activity": "target", "quiet_strength": "strength", "quiet_over": "over", "quiet_horizon": "horizon",
     "pull": "pull", "margin": "margin", "event_cost": "event_cost",
@@ -120,6 +124,11 @@ def resolve(chosen: dict[str, Any]) -> tuple[dict[str, Any], Task]:
         if settings[needs] != value and name not in chosen:
             settings.pop(name, None)  # a default of the task's that goes with another default
     refuse_others(settings, chosen)
+    if settings.get("density_rule") == "erk":
+        if "density_in" in chosen:
+            told = f"density_in={chosen['density_in']!r} was given, but under density_rule erk density is that of all"
+            raise ValueError(f"{told} weights together: leave it out")
+        settings.pop("density_in", None)
     for name in ("streams", *(("threads",) if "threads" in settings else ())):
         check_count(name, settings[name])
     task = task.side_by_side(settings["streams"])
@@ -136,6 +145,7 @@ def resolve(chosen: dict[str, Any]) -> tuple[dict[str, Any], Task]:
         check_count("seed", settings["seed"], 0)
     check_count("epochs", settings["epochs"])
     check_count("layers", settings["layers"])
+    refuse_rewiring(settings, task)
     task.split("train")  # what is missing for it shows now
     order = [*KINDS]
     return dict(sorted(settings.items(), key=lambda item: order.index(item[0]))), task
@@ -177,17 +187,25 @@ def build_task(settings: dict[str, Any], n_out: int | None = None) -> Task:
 def build_network(settings: dict[str, Any], task: Task) -> Network:
     """`layers` layers of one kind of cell between the task's inputs and outputs."""
     options = {name: settings[name] for name in CELL_OPTIONS if name in settings}
-    layers = build_layers(settings["cell"], settings["layers"], options)
+    layers = build_layers(settings["cell"], settings["layers"], options, task.n_in)
     readout = READOUTS[check_choice("readout", settings["readout"], READOUTS)](task.n_out)
     return Network(task.n_in, layers, readout, settings["seed"], settings["dtype"], tokens=task.tokens)
 
 
-def build_layers(kind: str, count: int, options: dict[str, Any]) -> list:
-    """`count` equal layers of a kind of cell; ValueError for an option that it does not have."""
-    cell = lookup("cell", kind)
+def build_layers(kind: str, count: int, options: dict[str, Any], n_in: int) -> list:
+    """`count` equal layers of a kind of cell; ValueError for an option that it does not have.
+
+    density_rule among the options: "erk" gives each layer and side its own density; n_in inputs are heard.
+    """
+    cell, options = lookup("cell", kind), dict(options)
+    rule = options.pop("density_rule", "uniform")
     for option in options.keys() - inspect.signature(cell).parameters.keys():
         raise ValueError(f"cell {kind!r} has no option {option!r}: leave it out or choose another cell")
-    return [cell(**options) for _ in range(count)]
+    if check_choice("density_rule", rule, RULES) == "uniform":
+        return [cell(**options) for _ in range(count)]
+    shares = list(erk(n_in, [options["units"]] * count, options.get("density", 1.0)).values())
+    pairs = zip(shares[::2], shares[1::2], strict=True)
+    return [cell(**options | {"density_in": inp, "density": rec}) for inp, rec in pairs]
 
 
 def build_learner(settings: dict[str, Any], net: Network, loss: str):
@@ -333,7 +351,9 @@ def build_trainer(settings: dict[str, Any], task: Task, together: bool = True) -
     """Everything, ready to fit; settings with a single seed. together: as it always is here; torch has a choice."""
     net = build_network(settings, task)
     learner, compared = build_learner(settings, net, task.loss), build_compared(settings, net, task.loss)
-    updates = settings["epochs"] * updates_per_epoch(settings, task)
-    optimizer, update, clip = build_optimizer(settings, updates), settings["update"], settings.get("clip")
-    narrowing = build_half_width(settings, updates)
-    return Trainer(learner, optimizer, task, update, clip, settings["seed"], compared, narrowing)
+    per_epoch = updates_per_epoch(settings, task)
+    updates = settings["epochs"] * per_epoch
+    return Trainer(
+        learner, build_optimizer(settings, updates), task, settings["update"], settings.get("clip"), settings["seed"],
+        compared, build_rewiring(settings, per_epoch), build_half_width(settings, updates),
+    )  # fmt: skip

@@ -69,6 +69,7 @@ class Carrier(Learner):
 
         As it is after the last step; a copy of the learner is closed for it where a block is open.
         """
+        self._check_masks()
         if self.keeps and self._open:
             twin = copy.deepcopy(self)
             twin._finish(0, twin.streams, twin._open, 0)

@@ -52,6 +52,7 @@ Version = Annotated[bool, _Option("--version", callback=_version, is_eager=True,
 BLOCK = "Of rtrl: steps between two advances of the influence matrix."
 COMPARE = "Learners whose gradients are compared with the exact one: 'snap n=1,tbptt window=8'."
 RIVALS = "Each with settings of its own, if need be: 'rtrl,tbptt window=5,dni window=5 scale=1'."
+RULE = "uniform, or erk: small matrices denser, --density that of all together."
 SETTING = "Any other setting of evsim train, as often as needed: --set density=0.1 --set clip=1."
 SECTIONS = "influence, learn, inference, stream, scaling, startup; all of them by default."
 Loss = Annotated[str | None, _Option(help="With --data: cross_entropy, binary_cross_entropy or mse.")]
@@ -140,6 +141,7 @@ def train(
     layers: Annotated[int | None, _Option(help="Number of layers.")] = None,
     density: Annotated[float | None, _Option(help="Fraction of recurrent weights that exist.")] = None,
     density_in: Annotated[float | None, _Option(help="Fraction of input weights that exist.")] = None,
+    density_rule: Annotated[str | None, _Option(help=RULE)] = None,
     half_width: Annotated[float | None, _Option(help="Half the width of the pseudo-derivative.")] = None,
     threshold: Annotated[float | None, _Option(help="What a unit's state must exceed for an event.")] = None,
     reset: Annotated[str | None, _Option(help="Of spiking cells after an event: subtract or zero.")] = None,
@@ -199,6 +201,10 @@ def train(
     decay: Annotated[str | None, _Option(help="What weight decay is on: all, or weights alone.")] = None,
     momentum: Annotated[float | None, _Option(help="Of sgd.")] = None,
     clip: Annotated[float | None, _Option(help="Bound on the gradient's norm.")] = None,
+    rewire: Annotated[str | None, _Option(help="Change masks while learning: magnitude, set or rigl.")] = None,
+    rewire_every: Annotated[int | None, _Option(metavar="N", help="Updates between two changes.")] = None,
+    rewire_fraction: Annotated[float | None, _Option(help="Of set and rigl: weights replaced at a change.")] = None,
+    rewire_density: Annotated[float | None, _Option(help="Of magnitude: what is left of all in the end.")] = None,
     epochs: Annotated[int | None, _Option(help="Passes over the training sequences, in all.")] = None,
     sequences: Annotated[int | None, _Option(help="In place of epochs, where each brings new ones.")] = None,
     seed: Annotated[int | None, _Option(help="Of weights, masks and the order of sequences.")] = None,

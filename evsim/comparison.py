@@ -46,12 +46,13 @@ class Comparison:
 
     leader: the learner that trains. compare: a list of other learners on its network, or a dict of them by name.
     streams: of a batch, where it is not what the leader carries now. The exact gradient is the leader's if that is
-    exact, else that of the first of `compare` that is; then the leader is one of those compared.
+    exact, else that of the first of `compare` that is; then the leader is one of those compared. lasting: it has to be
+    exact whatever masks the network will have.
 
     Riders begin with the first `reset`; means run over the updates since the last `clear`.
     """
 
-    def __init__(self, leader, compare=None, streams=None):
+    def __init__(self, leader, compare=None, streams=None, lasting=False):
         named = _by_name(compare)
         for name, rider in named.items():
             _check(name, rider, leader, leader.streams if streams is None else streams)
@@ -59,13 +60,13 @@ class Comparison:
         if len({id(one) for one in everyone}) < len(everyone):
             raise ValueError("compare holds the same learner twice, or the one that trains: make one for each place")
         self.riders = tuple(named.values())
-        self._reference = next((one for one in everyone if one.exact), None)
+        self._reference = next((one for one in everyone if (type(one) if lasting else one).exact), None)
         if self.riders and self._reference is None:
             told = "there is no exact gradient to compare with, since all of these learners approximate"
             raise ValueError(f"{told}: add evsim.RTRL(net) or evsim.BPTT(net) to compare")
         own = {} if leader is self._reference or not self.riders else {_unused(name_of(leader), named): leader}
         self._compared = {name: one for name, one in {**own, **named}.items() if one is not self._reference}
-        self._parts = parts(leader.net)
+        self._leader, self._layout, self._parts = leader, leader.net.layout, parts(leader.net)
         self._riding = False
         self.clear()
 
@@ -74,6 +75,8 @@ class Comparison:
         for rider in self.riders:
             rider.zero_gradients()  # what it may have found before it rode along
             rider.reset(streams=streams)
+        if self._layout is not self._leader.net.layout:
+            self._layout, self._parts = self._leader.net.layout, parts(self._leader.net)
         self._riding = True
 
     def run(self, x, targets, mask):

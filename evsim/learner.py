@@ -6,7 +6,6 @@ and when the slots are needed again (`_close`). Classes say what they are in `ex
 `cost_claim` and `source`.
 """
 
-from concurrent.futures import ThreadPoolExecutor
 from math import isfinite, sqrt
 from typing import Any, ClassVar
 
@@ -22,11 +21,13 @@ from evsim.network import check_network
 from evsim.opcount import UPDATE, new_count, totals
 from evsim.pressure import Pressure
 from evsim.quiet import as_quiet
+from evsim.renewal import Renewal
 from evsim.saved import check_state, copy_slots, restore
+from evsim.sharing import Sharing
 from evsim.targets import one_target, run_targets
 
 
-class Learner:
+class Learner(Renewal, Sharing):
     """Base of the learners. See the class of the learner for what it computes.
 
     net: Network. loss: "cross_entropy", "binary_cross_entropy" or "mse". streams: independent sequences carried side by
@@ -54,7 +55,7 @@ class Learner:
         self._counts = [new_count(len(net.layers)) for _ in range(self.threads)]
         self._pool = None
         self._open = 0
-        self._version = net.version
+        self._version, self._layout = net.version, net.layout
         self._back = net.theta  # the weights that carry errors down
         self._allocate(self.streams, self.slots)
         self._spaces = [self._workspace() for _ in range(self.threads)]
@@ -159,6 +160,7 @@ class Learner:
 
     def gradient(self):
         """Flat gradient of `loss`, and of `penalty`, in the order of `net.trained`, summed over streams."""
+        self._check_masks()
         if self.keeps and self._owes(0, self.streams, self._open):
             self._spread(lambda lo, hi, worker: self._settle(lo, hi, self._open, worker))
             self._forget(slice(None), self._open)
@@ -178,7 +180,12 @@ class Learner:
         self._forget(slice(None), self._open)
 
     def reset(self, streams=None):
-        """State and influence to zero: new sequences begin, `streams` of them if given. Gradients stay."""
+        """State and influence to zero: new sequences begin, `streams` of them if given.
+
+        Gradients stay, unless the network's masks have changed: then all that depends on them is made anew.
+        """
+        if self.net.layout is not self._layout:
+            self._renew()
         if self._open:
             self.gradient()  # what the open block still owes
         if streams is not None and check_count("streams", streams) != self.streams:
@@ -189,7 +196,7 @@ class Learner:
             self.streams = streams
         self._forward.reset()
         self._open = 0
-        self._stepped = False
+        self._stepped = self._begun = False
 
     def update(self, optimizer, clip=None):
         """One optimiser step with the gradient divided by streams, its norm cut to `clip` if given; then zeroes it.
@@ -257,6 +264,7 @@ class Learner:
         input_activity: of inputs that are not 0. Known before the first step; `ops` has what was counted.
         """
         rates = Rates.checked(activity=activity, phi_rate=phi_rate, input_activity=input_activity)
+        self._check_masks()
         work = Work(self.net, rates)
         forward, learn = work.forward(), self._work_of(work)
         return {"forward": forward, "learn": learn, "total": forward + learn}
@@ -269,6 +277,7 @@ class Learner:
 
     def state(self):
         """dict of arrays from which `load_state` continues bit for bit."""
+        self._check_masks()
         forward = self._forward
         if self._open and not self.keeps:
             self._make_room(0, self.streams, self._open, 0)
@@ -323,6 +332,8 @@ class Learner:
             array[:, : steps + 1] = state[name]
         if self._pressure is not None:
             self._pressure.rate[:], self._pressure.penalty[:] = state["rate"], state["penalty"]
+        held = self._forward.stored, self._forward.y[:, 0], self._forward.phi[:, 0]
+        self._begun = steps > 0 or any(array.any() for array in held)
         for count in self._counts:
             count[:] = 0
         self._counts[0][:] = state["counts"]
@@ -376,11 +387,13 @@ class Learner:
 
     def _follow(self, steps):
         """Before steps: heed that weights have changed, and see that there is room."""
+        self._check_masks()
         if self._version != self.net.version:
             self._weights_changed()
             self._version = self.net.version
             if self._forward.refresh() and self._pressure is not None:
                 self._pressure.refresh()
+        self._begun = True
         self._need(steps)
 
     def _make_room(self, lo, hi, at, worker):
@@ -430,17 +443,3 @@ class Learner:
             out[there] = forward.out[here]
             t, at = t + h, at + h
         return at
-
-    def _spread(self, work):
-        """Call work(lo, hi, worker) so that all streams are covered, over the threads; returns their results."""
-        workers = min(self.threads, self.streams)
-        if workers == 1:
-            return [work(0, self.streams, 0)]
-        cuts = [self.streams * k // workers for k in range(workers + 1)]
-        return self._side_by_side([lambda k=k: work(cuts[k], cuts[k + 1], k) for k in range(workers)])
-
-    def _side_by_side(self, jobs):
-        """Call each of `jobs`, at most one for each thread, and wait; returns their results. Nobody spins meanwhile."""
-        if self._pool is None:
-            self._pool = ThreadPoolExecutor(self.threads, thread_name_prefix="evsim")
-        return [job.result() for job in [self._pool.submit(job) for job in jobs]]

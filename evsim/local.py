@@ -47,6 +47,11 @@ class Local(Carrier):
         self._back = self._feedback
         super()._bind()
 
+    def _inherit(self, old):
+        super()._inherit(old)
+        self._send_through(old._feedback[old._layout.names["readout.weight"][2]])
+        self._seen = old._seen
+
     def _weights_changed(self):
         B = self._feedback[self._places]
         if self.broadcast == "adaptive":

@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 
 from evsim.cell import Cell
-from evsim.check import as_floats, check_count, check_dtype, check_positive, check_seed, named
+from evsim.check import as_floats, check_choice, check_count, check_dtype, check_mask, check_positive, check_seed, named
 from evsim.layout import build_layout
 from evsim.readout import LeakyReadout, Readout
 
@@ -54,7 +54,8 @@ class Network:
             below = cell.units
         if leaky:
             masks.append((np.ones((self.n_out, below), bool), np.zeros((self.n_out, self.n_out), bool)))
-        self.layout = build_layout(self.stack, masks, 0 if leaky else self.n_out)
+        self._plain_outputs = 0 if leaky else self.n_out  # of a readout that is no layer of the stack
+        self.layout = build_layout(self.stack, masks, self._plain_outputs)
         self._masks = {}
         for k, (mask_in, mask_rec) in enumerate(masks[: len(layers)]):
             self._masks[f"layers.{k}.weight_in"] = mask_in
@@ -136,6 +137,36 @@ class Network:
         self.stack = (*layers, *self.stack[len(layers) :])
         self.layers = layers
         self.version += 1
+    def rewire(self, masks):
+        """Let other weights exist: masks, a dict of boolean arrays by name, each (n, m) or as `masks()` gives it.
+
+        Weights that stay keep their values, new ones are 0, masks that are left out stay, and so does all else; `theta`
+        and `layout` are new objects. Returns where each parameter of `trained` stood before (P,), and -1 for a new one:
+        what `Optimizer.rewire` takes.
+        Learners take the change up at their next `reset`; `evsim.rewire` sees to all of it.
+
+        TypeError, ValueError, and no change, for unknown names, other kinds and shapes, masks that differ from channel
+        to channel, and a layer that would hear nothing.
+        """
+        found = {**self._masks, **self._checked_masks(masks)}
+        pairs = [tuple(found[f"layers.{k}.weight_{side}"] for side in ("in", "rec")) for k in range(len(self.layers))]
+        layers = tuple(
+            replace(cell, mask_in=pair[0], mask_rec=pair[1]) for cell, pair in zip(self.layers, pairs, strict=True)
+        )
+        stack = (*layers, *self.stack[len(layers) :])
+        leaky = [(np.ones((self.n_out, layers[-1].units), bool), np.zeros((self.n_out, self.n_out), bool))]
+        layout = build_layout(stack, pairs + leaky * (len(stack) - len(layers)), self._plain_outputs)
+        origin = np.full(layout.size, -1)
+        for name, (shape, dense, places) in layout.names.items():
+            _, before, stood = self.layout.names[name]
+            each = np.full(int(np.prod(shape)), -1)
+            each[before] = stood
+            origin[places] = each[dense]
+        theta = self.theta[origin]
+        theta[origin < 0] = 0
+        self.layers, self.stack, self.layout, self.theta, self._masks = layers, stack, layout, theta, found
+        self.version += 1
+        return origin[: layout.trained]
 
     def run(self, x, record_events=False):
         """Inference from zero state: x (T, n_in) -> out (T, n_out); with a leading axis of sequences, on all of them.
@@ -166,6 +197,22 @@ class Network:
         stack = ", ".join(f"{type(c).__name__}({c.units})" for c in self.layers)
         size = f"{self.layout.trained:,} trained parameters, {self.dtype}"
         return f"Network({self.n_in}, [{stack}], {type(self.readout).__name__}({self.n_out})), {size}"
+
+    def _checked_masks(self, masks):
+        if not isinstance(masks, Mapping):
+            told = f"masks is of type {type(masks).__name__}"
+            raise TypeError(f"{told}: pass a dict of boolean arrays by name, as masks() gives it")
+        found = {}
+        for name, given in masks.items():
+            check_choice("mask", name, self._masks)
+            if np.ndim(given) == 3 and not (np.asarray(given) == np.asarray(given)[:1]).all():
+                raise ValueError(f"{name} differs from channel to channel, which share a mask: pass one for all")
+            found[name] = check_mask(name, given, self._masks[name].shape)
+            if found[name] is None:
+                raise TypeError(f"{name} is None: pass a boolean array, or leave the name out to keep its mask")
+            if name.endswith("weight_in") and not found[name].any():
+                raise ValueError(f"{name} keeps no weight at all, and the layer would hear nothing: keep at least one")
+        return found
 
     def _start(self, rng, tokens):
         values = {}

@@ -3,6 +3,7 @@
 from evsim.build import build_compared, build_trainer, updates_per_epoch
 from evsim.opcount import dense_rtrl_macs
 from evsim.registry import lookup
+from evsim.rewiring import density_of
 from evsim.trainer import Trainer
 from evsim.warmup import warm_up
 
@@ -10,7 +11,9 @@ from evsim.warmup import warm_up
 class Numba:
     """The steps of a run, in which settings are those of a single seed."""
 
-    medians = ("test_accuracy", "test_loss", "activity", "phi_rate", "macs_per_step", "train_seconds", "steps")
+    medians = (
+        "test_accuracy", "test_loss", "activity", "phi_rate", "density", "macs_per_step", "train_seconds", "steps",
+    )  # fmt: skip
     shared = ("dense_rtrl_macs_per_step",)  # what all seeds have in common
     build = staticmethod(build_trainer)
     prepare = staticmethod(warm_up)
@@ -52,6 +55,7 @@ class Numba:
             "activity": found["activity"],
             "phi_rate": found["phi_rate"],
             "activity_per_layer": found["activity_per_layer"],
+            "density": density_of(trainer.net),
             "macs_per_step": ops["multiply_adds"] / max(ops["steps"], 1),
             "dense_rtrl_macs_per_step": dense_rtrl_macs(trainer.net),
             "steps": ops["steps"],

@@ -93,7 +93,7 @@ class Optimizer:
         FloatingPointError, and nothing changed, if the gradient holds NaN or infinity.
         """
         _check_vectors(theta, gradient)
-        self._check_slots(theta)
+        self.check_state(theta)
         rate = self.learning_rate
         check_gradient(gradient)
         if not self._arrays:
@@ -147,7 +147,26 @@ class Optimizer:
         self.steps = int(steps)
         self._arrays = {name: np.array(array, order="C") for name, array in given.items()}
 
-    def _check_slots(self, theta):
+    def rewire(self, origin: np.ndarray) -> None:
+        """Follow parameters to new places: origin (P,), where each stood before and -1 for new ones (`Network.rewire`).
+
+        The state of those that stay is kept bit for bit, that of new ones is 0, and the step count goes on. ValueError,
+        and no change, for places that this state does not have.
+        """
+        origin = np.asarray(origin)
+        if origin.ndim != 1 or origin.dtype.kind != "i" or origin.min(initial=-1) < -1:
+            told = f"origin has shape {origin.shape} and dtype {origin.dtype}"
+            raise ValueError(f"{told}: give a vector of places, or -1 for parameters that are new")
+        new, moved = origin < 0, {}
+        for name, array in self._arrays.items():
+            if origin.max(initial=-1) >= len(array):
+                told = f"origin names place {origin.max()}, but this optimiser's {name} has {len(array)}"
+                raise ValueError(f"{told}: give what the network that it trains returned")
+            moved[name] = np.where(new, array.dtype.type(0), array[origin])
+        self._arrays = moved
+
+    def check_state(self, theta: np.ndarray) -> None:
+        """ValueError if the state is not that of parameters such as theta (P,)."""
         for name, array in self._arrays.items():
             if array.shape != theta.shape or array.dtype != theta.dtype:
                 held, given = f"{array.dtype} {array.shape}", f"{theta.dtype} {theta.shape}"

@@ -11,6 +11,7 @@ from evsim.comparison import Comparison
 from evsim.evaluate import evaluate, predict, rates
 from evsim.interrupt import Interrupt
 from evsim.narrowing import Narrowing
+from evsim.rewiring import Rewiring
 from evsim.schedule import from_config, to_config
 from evsim.sequences import as_sequences, correct
 from evsim.task import Data
@@ -31,19 +32,26 @@ class Trainer:
     compare: a list of other learners on the same network, or a dict of them by name. They read the same sequences and
     never change the weights; at each update their gradients are compared with the exact one, and every row of `history`
     has the means under "compare" (`evsim.comparison`). One of all these learners must be exact.
+    rewire: a policy of `evsim.rewiring`, which changes masks between batches of sequences, after so many updates; rows
+    then have the "density" reached, and how many weights were "dropped" and "grown" in the epoch.
     """
 
-    def __init__(self, learner, optimizer, task=None, update="sequence", clip=None, seed=0, compare=None,
-                 half_width=None):  # fmt: skip
+    def __init__(
+        self, learner, optimizer, task=None, update="sequence", clip=None, seed=0, compare=None, rewire=None,
+        half_width=None,
+    ):  # fmt: skip
         if isinstance(update, str) and update != "sequence":
             raise ValueError(f'update={update!r} is not usable: give "sequence" or a number of steps')
         self.learner, self.optimizer, self.task = learner, optimizer, task and task.apart()
         self.update = update if update == "sequence" else check_count("update", update)
         self.clip = None if clip is None else check_positive("clip", clip)
         self.streams = learner.streams
-        self._comparison = Comparison(learner, compare)
+        self._comparison = Comparison(learner, compare, lasting=rewire is not None)
         self.narrowing = None if half_width is None else Narrowing(half_width, self.net)
         self._rng = check_seed(seed)
+        self._rewiring = None
+        if rewire is not None:
+            self._rewiring = Rewiring(rewire, learner.net, self._rng.spawn(1)[0], optimizer.steps)
         self._place: dict[str, Any] = {"epoch": 0, "batch": 0, "step": 0, "told": 0}
         self._sums = _no_sums()
         self._started = None  # the generator's state at the start of the present epoch
@@ -139,12 +147,15 @@ class Trainer:
             trainer._place, trainer._history = state["place"], state["history"]
             trainer._sums = {**_no_sums(), **state["sums"]}
             trainer._started = state["started"]
+            if state.get("rewiring") is not None:
+                trainer._rewiring = Rewiring.load(state["rewiring"])
             if trainer.task is not None:
                 trainer.task.go_on_from(state.get("reached", {}))
         except (LookupError, TypeError, ValueError, AttributeError) as error:
             raise ValueError(f"{checkpoint} holds no training that can be resumed ({error!r})") from None
         if compare is not None:
-            trainer._comparison = Comparison(found.learner, compare(found.net), trainer.streams)
+            lasting = trainer._rewiring is not None
+            trainer._comparison = Comparison(found.learner, compare(found.net), trainer.streams, lasting)
         return trainer
 
     def _pieces(self, data):
@@ -164,6 +175,8 @@ class Trainer:
             where = order[place["batch"] * self.streams : (place["batch"] + 1) * self.streams]
             steps = int(data.lengths[where].max())
             if place["step"] == 0:
+                if self._rewiring is not None:
+                    self._rewiring.act(learner, self.optimizer, lambda at=where, end=steps: data.piece(at, 0, end)[:3])
                 learner.reset(streams=len(where))
                 self._comparison.reset(len(where))
             while place["step"] < steps:
@@ -229,6 +242,8 @@ class Trainer:
         if validation is not None:
             found = evaluate(self.net, validation, self.learner.loss_kind)
             row["validation_loss"], row["validation_accuracy"] = found["loss"], found["accuracy"]
+        if self._rewiring is not None:
+            row |= self._rewiring.note(self.net)
         if self.task is not None:
             row = self.task.note(row)
         self._place.update(epoch=row["epoch"], batch=0, step=0)
@@ -245,6 +260,7 @@ class Trainer:
             "sums": dict(self._sums), "generator": self._rng.bit_generator.state, "started": self._started,
             "half_width": None if self.narrowing is None else to_config(self.narrowing.schedule),
             "history": self._history, "reached": self.task.reached() if self.task is not None else {},
+            **({"rewiring": self._rewiring.state()} if self._rewiring is not None else {}),
         }  # fmt: skip
         save(path, self.net, self.learner, self.optimizer, {"trainer": state})
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from evsim.build import build_trainer
 from evsim.evaluate import evaluate
+from evsim.rewiring import RigL, all_gradients
 
 _WAIT = 3.0  # seconds that fetching from the cache may take before we say that something is compiled
 
@@ -49,7 +50,7 @@ def warm_up(settings, task) -> float:
     waiting = threading.Thread(target=explain, daemon=True)
     waiting.start()
     try:
-        _run(trainer, task)
+        _run(trainer, task, settings.get("rewire"))
     finally:
         done.set()
         waiting.join()
@@ -59,7 +60,7 @@ def warm_up(settings, task) -> float:
     return seconds
 
 
-def _run(trainer, task):
+def _run(trainer, task, rewire):
     shape = () if task.loss == "cross_entropy" else (task.n_out,)
     x, y = np.zeros((1, 2, task.n_in)), np.zeros((1, *shape), np.int64)
     targets = np.zeros((2, *shape), np.int64)
@@ -69,4 +70,6 @@ def _run(trainer, task):
     trainer.learner.update(trainer.optimizer, 1.0)
     for learner in trainer.learners:
         learner.run(x[0], targets)  # weights have changed: what closes an open block is compiled too
+    if rewire == RigL.kind:
+        all_gradients(trainer.net, task.loss, x[0], targets)
     evaluate(trainer.net, (x, y, None, None), task.loss)

@@ -54,6 +54,7 @@ class OnlineModule(torch.nn.Module):
         self._tape = Tape(learner)
         self._links = None, None, None  # the open block; what stands in the graph for it, and for its last state
         net = learner.net
+        self._layout = net.layout  # for which the parameter stands
         self.parameter = torch.nn.Parameter(torch.from_numpy(net.trained))
         self.register_buffer("fixed", torch.from_numpy(net.theta[len(net.trained) :]))
 
@@ -135,6 +136,9 @@ class OnlineModule(torch.nn.Module):
 
     def _tie(self):
         """See that parameter and buffer are the network's own memory still, which a copy or `.data = ...` undoes."""
+        if self.learner.net.layout is not self._layout:
+            told = "the network's masks have changed since the module was made"
+            raise ValueError(f"{told}: make a new one of its learner")
         theta = torch.from_numpy(self.learner.net.theta)
         mine, trained = self.parameter, len(self.learner.net.trained)
         if mine.data_ptr() == theta.data_ptr():

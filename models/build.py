@@ -69,7 +69,7 @@ def build_core(cell, n_in, units, layers=1, seed=0, dtype="float32", n_out=1, to
         elif torchs:
             core = NorseCore(cell, heard, units, layers, **options)
         else:
-            stack = build_layers(cell, check_count("layers", layers), {"units": units, **options})
+            stack = build_layers(cell, check_count("layers", layers), {"units": units, **options}, heard)
             core = EventCore(Network(heard, stack, Readout(n_out), seed, dtype, tokens=tokens and embed is None))
         if tokens and embed is not None:
             core = EmbeddedCore(n_in, core)

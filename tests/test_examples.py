@@ -22,6 +22,7 @@ SMALL = {
     "accuracy_against_length.py": ("--quick", "--out", "picture.png"),
     "dni_table.py": ("--quick", "--workers", "1"),
     "dni_curves.py": ("--quick", "--workers", "1", "--out", "picture.png"),
+    "sparsity_table.py": ("--quick", "--density", "0.2", "--start", "0.5"),
     "online_text.py": ("--characters", "400", "--units", "8", "--report", "200", "--out", "picture.png"),
 }
 SAYS = {
@@ -35,6 +36,7 @@ SAYS = {
     "accuracy_against_length.py": "exact RTRL",
     "dni_table.py": "RTRL, exact, EGRU",
     "dni_curves.py": "alternating, real first",
+    "sparsity_table.py": "ERK, pruned from 0.5 by magnitude",
     "online_text.py": "bits per character of the test text",
 }
 
@@ -94,6 +96,15 @@ def test_the_page_about_texts_runs(capsys):
     exec(code, {})
     bits, *text = capsys.readouterr().out.splitlines()
     assert 1 < float(bits) < 6.7 and len("".join(text)) > 20
+
+
+def test_the_page_about_sparsity_runs():
+    names = {}
+    for code in re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "sparsity.md").read_text(), re.DOTALL):
+        exec(code, names)
+    net = names["net"]
+    kept = names["masks"]["layers.0.weight_rec"].any(0)
+    assert names["trainer"].net is net and (net.masks()["layers.0.weight_rec"] == kept).all()
 
 
 @pytest.mark.parametrize("page", ["memup.md", "dni.md", "torch.md"])

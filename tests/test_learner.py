@@ -25,6 +25,7 @@ from oracle import (
 )
 
 import evsim
+from evsim.layout import Layout
 from evsim.models.network import summed_loss
 
 STACKS = SINGLE + PAIRS
@@ -301,7 +302,7 @@ def test_memory_is_known_before_and_does_not_grow(stack):
 def arrays_in(value, seen=None):
     """Every array's own memory, inside an object's attributes, lists and tuples; not those of the network."""
     seen = set() if seen is None else seen
-    if id(value) in seen or isinstance(value, evsim.Network):
+    if id(value) in seen or isinstance(value, evsim.Network | Layout):
         return
     seen.add(id(value))
     if isinstance(value, np.ndarray):

@@ -205,7 +205,6 @@ def test_a_half_width_that_changes_in_mid_sequence(tmp_path):
     for t in range(20):
         if t in widths:
             net.set_half_width([widths[t], 2 * widths[t]])
-            shared.model.stack = net.stack
         total = total + ((shared.step(t) - torch.from_numpy(targets[t])) ** 2).mean()
     truth = shared.gradients(total)
     for gradients_of in found:

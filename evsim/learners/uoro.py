@@ -39,6 +39,10 @@ class UORO(Learner):
     def config(self):
         return {**super().config(), "seed": self.seed}
 
+    def _inherit(self, old):
+        super()._inherit(old)
+        self._random = old._random
+
     def reset(self, streams=None):
         super().reset(streams)
         self._s[:] = 0
