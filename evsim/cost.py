@@ -4,7 +4,7 @@ What the kernels count (`evsim.opcount`) comes to this when every unit speaks, h
 as all others, independently. A learner's `cost` gives it before the first step.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -107,6 +107,22 @@ class Work:
         own = float((self.states * self.wanted * (self.heard + self.own)).sum())
         return flow + leak + own + float((self.states * self.moves * columns)[self.top].sum()) + 2 * self.read_out
 
+    def extras(self, sets, recurrent=True):
+        """What stepping takes beside: the coefficients B W of its edges, and rows of Y kept for others."""
+        return self.coefficients(1, recurrent) + self._kept(sets, recurrent)
+
+    def coefficients(self, gains=0, recurrent=True):
+        """B W of edges along which influence flows; gains: 1 if each is multiplied by its source's gain as well."""
+        use = np.ones(len(self.target), bool) if recurrent else ~self.recurrent
+        return float((self.flows * (self.fed + gains))[use].sum())
+
+    def _kept(self, sets, recurrent):
+        """Rows shown to others, once they have leaked and once more with a unit's own inputs."""
+        heard = np.zeros(len(self.level), bool)
+        heard[self.source if recurrent else self.source[~self.recurrent]] = True
+        rows = self.states * self.moves * (self.memory & heard)
+        return float((rows * (self.columns(sets) + self.net.layout.width)).sum())
+
     def _shared(self, sets, use, columns):
         """Columns over which both ends of each edge have a row."""
         target, source = self.target[use], self.source[use]
@@ -151,8 +167,32 @@ class Work:
     def block(self, sets, block):
         """Multiply-adds of a step when M is advanced every `block` steps: (learning, its time in units of stepping)."""
         stepping = self.stepping(sets)
+        extras = self.extras(sets)
         if block == 1:
-            return stepping, stepping
+            return stepping + extras, stepping
         rows, product, sweep = self.rows(block), self.product(sets) / block, self.sweep()
         swept = SWEEP * (rows + sweep) + PRODUCT * product
-        return (rows + sweep + product, swept) if swept < stepping else (stepping + sweep, stepping + SWEEP * sweep)
+        if swept < stepping:
+            return rows + sweep + product + self.coefficients(), swept
+        return stepping + extras + sweep, stepping + SWEEP * sweep
+
+
+class Costed:
+    """What a learner says of its cost before it has run."""
+
+    net: Any
+
+    def cost(self, activity=0.1, phi_rate=0.2, input_activity=1.0):
+        """dict of the multiply-adds to expect of one step of one stream: "forward", "learn" and their sum, "total".
+
+        activity, phi_rate: fractions of units with an event, and with d(event)/d(state) != 0, at a step;
+        input_activity: of inputs that are not 0. Known before the first step; `ops` has what was counted.
+        """
+        rates = Rates.checked(activity=activity, phi_rate=phi_rate, input_activity=input_activity)
+        work = Work(self.net, rates)
+        forward, learn = work.forward(), self._work_of(work)
+        return {"forward": forward, "learn": learn, "total": forward + learn}
+
+    def _work_of(self, work):
+        """Multiply-adds of learning, of one step of one stream, for an `evsim.cost.Work`."""
+        raise NotImplementedError

@@ -12,18 +12,31 @@ either: its leak goes into a factor, `scale`, by which the row is multiplied whe
 `evsim.carry` passes a step through a layer's rows, `evsim.rows` through one row, where the names are explained.
 """
 
-from evsim.carry import ADDED, EDGES, LEAKS, WRITTEN, carry_listed, carry_own, carry_rows, show_own
+from evsim.carry import ADDED, EDGES, KEPT, LEAKS, ONES, SHOWN, WRITTEN, carry_listed, carry_own, carry_rows, show_own
 from evsim.jit import jit, jit_inline
-from evsim.links import link
-from evsim.opcount import GRADIENT, IMMEDIATE, LEAK, PROPAGATE, ROWS, WORDS_READ, WORDS_WRITTEN
+from evsim.links import count_links, link
+from evsim.opcount import (
+    GRADIENT,
+    GRADIENTS,
+    IMMEDIATE,
+    LEAK,
+    ONES_INFLUENCE,
+    PROPAGATE,
+    READ,
+    ROWS,
+    SHOW,
+    STEP_READ,
+    WORDS_READ,
+    WORDS_WRITTEN,
+)
 from evsim.rows import first_local, show
 from evsim.vector import combine
 
 
 @jit
 def recall(
-    slot, b, M, scale, Y, shown, gain, phi, D, column, wide, first_row, flag, home, start, end, unit, row, layer_of,
-    layers, pieces, p, p_end, local_q, position, which,
+    slot, b, M, scale, Y, shown, gain, phi, D, column, w, wide, first_row, flag, home, start, end, unit, row, layer_of,
+    layers, pieces, p, p_end, local_q, position, which, count,
 ):  # fmt: skip
     """Keep the rows of Y that the step in `slot` has left in a tile; True if none of them is missing."""
     filled = True
@@ -34,7 +47,10 @@ def recall(
             held = scale[flag + r - start]
             if held != 0:
                 shown[r - start] = True
-                show(Y, r - start, M, first_row + row[r], wide, held, layers[layer_of[u], 0], phi, b, slot, u)
+                read = show(Y, r - start, M, first_row + row[r], wide, held, layers[layer_of[u], 0], phi, b, slot, u)
+                count[layer_of[u], SHOW] += read * w
+                count[layer_of[u], WORDS_READ] += read * w
+                count[layer_of[u], WORDS_WRITTEN] += w
             else:
                 filled = False
     show_own(Y, 0, shown, gain[0], D, b, slot, column, pieces, p, p_end, layers, home, local_q, position, which)
@@ -109,6 +125,8 @@ def advance(
             b, start, steps, layers, layer_of, rec_ptr, rec_source, rec_at, rec_fed, in_ptr, in_source, in_at, in_fed,
             theta, A, B, phi, gain, leaks, due, begin, link_ptr, link_mid, link_source, link_coef,
         )  # fmt: skip
+        if first_tile == 0:  # where tiles are shared out, each thread makes the same list
+            count_links(steps, layers, layer_of, link_ptr, link_mid, count)
         some_loss = False
         for t in range(1, steps + 1):
             some_loss = some_loss or told[b, start + t]
@@ -120,8 +138,8 @@ def advance(
             top = span[which, home]
             prev, now, lost = 0, span[which, levels] - top, Y.shape[0] - 1
             complete = recall(
-                start, b, held, waiting, Y, shown, gain, phi, D, column, wide, first_row, flag, home, top,
-                span[which, levels], unit, row, layer_of, layers, pieces, p, p_end, local_q, position, which,
+                start, b, held, waiting, Y, shown, gain, phi, D, column, w, wide, first_row, flag, home, top,
+                span[which, levels], unit, row, layer_of, layers, pieces, p, p_end, local_q, position, which, count,
             )  # fmt: skip
             columns = pieces, column, layers, in_fed, rec_fed, local_q, in_source, rec_source, y, B, C
             flag -= top
@@ -165,6 +183,8 @@ def advance(
                                 b, slot, delta, Y, lost, column, D, p, p_end, pieces, level, layers, local_q
                             )  # fmt: skip
                         count[level, GRADIENT] += read * w
+                        count[level, READ] += read * w
+                        count[level, GRADIENTS] += w if read > 0 else 0
                     if level == home:
                         show_own(
                             Y, now, shown, gain[t], D, b, slot, column, pieces, p, p_end, layers, level, local_q,
@@ -174,8 +194,11 @@ def advance(
                     count[level, PROPAGATE] += done[EDGES] * w
                     count[level, IMMEDIATE] += done[ADDED]
                     count[level, ROWS] += done[WRITTEN]
-                    count[level, WORDS_READ] += (done[LEAKS] + done[EDGES]) * w
-                    count[level, WORDS_WRITTEN] += done[WRITTEN] * w
+                    count[level, SHOW] += done[SHOWN] * w
+                    count[level, ONES_INFLUENCE] += done[ONES]
+                    count[level, STEP_READ] += done[ADDED]
+                    count[level, WORDS_READ] += (done[LEAKS] + done[EDGES] + done[SHOWN]) * w + done[ADDED]
+                    count[level, WORDS_WRITTEN] += (done[WRITTEN] + done[KEPT]) * w + done[ADDED]
                 complete = missing == 0
                 prev, now = now, prev
             if some_loss:
@@ -204,4 +227,6 @@ def contract(
                     b, slot, delta, Y, lost, column, D, piece_ptr[i], piece_ptr[i + 1], pieces, level, layers, local_q
                 )
             move(gradient[b], column, Y[lost], 0, w)
+            count[level, READ] += read * w
+            count[level, GRADIENTS] += w if read > 0 else 0
             count[level, GRADIENT] += read * w

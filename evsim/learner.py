@@ -13,18 +13,19 @@ from typing import Any, ClassVar
 import numpy as np
 
 from evsim.check import as_floats, check_choice, check_count, own_floats
-from evsim.cost import Rates, Work
+from evsim.cost import Costed
 from evsim.forward import STEP, Forward
 from evsim.jit import bind
 from evsim.loss import KINDS, send_down, tell
 from evsim.memory import count_bytes, zeros
 from evsim.network import check_network
-from evsim.opcount import UPDATE, new_count, totals
+from evsim.opcount import SEQUENCES, new_count
 from evsim.saved import check_state, copy_slots, restore
 from evsim.targets import one_target, run_targets
+from evsim.work import account, count_update
 
 
-class Learner:
+class Learner(Costed):
     """Base of the learners. See the class of the learner for what it computes.
 
     net: Network. loss: "cross_entropy", "binary_cross_entropy" or "mse". streams: independent sequences carried side by
@@ -178,6 +179,7 @@ class Learner:
         self._forward.reset()
         self._open = 0
         self._stepped = False
+        self._fresh = True  # sequences are counted once they have a step
 
     def update(self, optimizer, clip=None):
         """One optimiser step with the gradient divided by streams, its norm cut to `clip` if given; then zeroes it.
@@ -198,7 +200,7 @@ class Learner:
         optimizer.apply(self.net.trained, gradient)
         self.net.project()
         self._stepped = False
-        self._counts[0][-1, UPDATE] += gradient.size
+        count_update(self._counts[0], self.net, len(self._gradient), optimizer, clip)
         self.zero_gradients()
         return norm
 
@@ -211,8 +213,11 @@ class Learner:
 
     @property
     def ops(self):
-        """dict of the counted work since construction, summed over layers and streams."""
-        return totals(self.counts)
+        """dict of the counted work since construction, summed over streams: totals, and by layer and part.
+
+        As in `evsim.opcount` and `evsim.work`; `evsim.energy` prices it.
+        """
+        return account(self.counts, self.net, self.memory)
 
     @property
     def memory(self):
@@ -234,21 +239,6 @@ class Learner:
     def _engine_memory(self):
         return {}
 
-    def cost(self, activity=0.1, phi_rate=0.2, input_activity=1.0):
-        """dict of the multiply-adds to expect of one step of one stream: "forward", "learn" and their sum, "total".
-
-        activity, phi_rate: fractions of units with an event, and with d(event)/d(state) != 0, at a step;
-        input_activity: of inputs that are not 0. Known before the first step; `ops` has what was counted.
-        """
-        rates = Rates.checked(activity=activity, phi_rate=phi_rate, input_activity=input_activity)
-        work = Work(self.net, rates)
-        forward, learn = work.forward(), self._work_of(work)
-        return {"forward": forward, "learn": learn, "total": forward + learn}
-
-    def _work_of(self, work):
-        """Multiply-adds of learning, of one step of one stream, for an `evsim.cost.Work`."""
-        raise NotImplementedError
-
     # Saving
 
     def state(self):
@@ -262,7 +252,7 @@ class Learner:
             "streams": np.array(self.streams), "stepped": np.array(self._stepped), "open": np.array(self._open),
             "stale": np.array(self._version != self.net.version),
             "gradient": self._gradient.copy(), "loss": self._loss.copy(), "counts": self.counts,
-            "stored": forward.stored.copy(), **slots,
+            "stored": forward.stored.copy(), "fresh": np.array(self._fresh), **slots,
         }  # fmt: skip
 
     def _slots(self):
@@ -291,6 +281,7 @@ class Learner:
         if not 1 <= state["streams"] <= capacity:
             raise ValueError(f"the learner's state has {state['streams']} streams, but room for 1 to {capacity}")
         self.streams, self._stepped, self._open = int(state["streams"]), bool(state["stepped"]), steps
+        self._fresh = bool(state["fresh"])
         self._version = self.net.version - int(state["stale"])
         self._forward.stored[:], self._gradient[:], self._loss[:] = state["stored"], state["gradient"], state["loss"]
         for name, array in self._slots().items():
@@ -346,6 +337,9 @@ class Learner:
             self._weights_changed()
             self._version = self.net.version
         self._need(steps)
+        if self._fresh:
+            self._counts[0][0, SEQUENCES] += self.streams
+            self._fresh = False
 
     def _make_room(self, lo, hi, at, worker):
         """Close the open block of `at` slots if it is full, or has been read; returns how many slots are then taken."""

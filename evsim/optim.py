@@ -50,6 +50,7 @@ class Optimizer:
     kind = ""
     slots: tuple[str, ...] = ()
     numbers: tuple[str, ...] = ()
+    arithmetic = 0  # for each parameter, beyond one multiply-add; a root or a division counts as one
 
     def __init__(self, lr: float | Schedule):
         self.schedule = as_schedule(lr)
@@ -138,6 +139,7 @@ class SGD(Optimizer):
         super().__init__(lr)
         self.momentum = check_below_one("momentum", momentum)
         self.slots = ("velocity",) if self.momentum else ()
+        self.arithmetic = len(self.slots)
 
     def _update(self, theta, gradient, rate):
         real = theta.dtype.type
@@ -162,6 +164,7 @@ class Adam(Optimizer):
     kind = "adam"
     slots = ("mean", "square")
     numbers = ("beta1", "beta2", "epsilon", "weight_decay")
+    arithmetic = 10  # 2 for the mean, 3 for the square, and 6 in all for theta
 
     def __init__(
         self,
