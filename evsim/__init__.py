@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from evsim.cells.evrnn import EvRNN
     from evsim.cells.lif import LIF
     from evsim.checkpoint import Checkpoint, load, save
+    from evsim.joules import energy
     from evsim.learners.bptt import BPTT, TBPTT
     from evsim.learners.eprop import EProp
     from evsim.learners.rflo import RFLO
@@ -53,6 +54,7 @@ __all__ = [
     "Trainer",
     "UORO",
     "WarmRestarts",
+    "energy",
     "load",
     "names",
     "register",
@@ -83,6 +85,7 @@ _MODULE_OF = {
     "Trainer": "evsim.trainer",
     "UORO": "evsim.learners.uoro",
     "WarmRestarts": "evsim.schedule",
+    "energy": "evsim.joules",
     "load": "evsim.checkpoint",
     "names": "evsim.registry",
     "register": "evsim.registry",

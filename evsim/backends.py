@@ -9,7 +9,8 @@ TORCH_CELLS = (*GATED_CELLS, "norse-lif", "norse-lsnn")  # that evsim's own lear
 TORCH_LEARNERS = ("memup", "dni", "tbptt", "bptt")
 TORCH_ALONE = ("memup", "dni")
 _OF_TORCH: tuple[str, ...] = ("predictor", "context", "embed", "tied", "dropout", "forget_bias", "reduction", "device")
-_OF_NUMBA: tuple[str, ...] = ("block", "memory_limit", "n", "broadcast", "compare", "threads", "update", "readout")
+_OF_NUMBA: tuple[str, ...] = ("block", "memory_limit", "n", "broadcast", "compare", "threads", "update", "readout",
+                              "profile")  # fmt: skip
 _OF_EVENTS: tuple[str, ...] = ("density", "density_in", "half_width", "threshold", "reset", "tau")
 _OF_MEMUP: tuple[str, ...] = ("targets", "detector", "every")
 _OF_DNI: tuple[str, ...] = (

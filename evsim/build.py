@@ -12,6 +12,7 @@ from evsim import optim, schedule
 from evsim.arraytask import ArrayTask
 from evsim.backends import choose_backend, refuse_others, torch_defaults
 from evsim.check import check_choice, check_count, named
+from evsim.joules import DEFAULT, locate_profile
 from evsim.network import Network
 from evsim.readout import READOUTS
 from evsim.registry import lookup
@@ -36,13 +37,14 @@ KINDS: dict[str, tuple[type, ...]] = {
     "optimizer": _WORD, "lr": _REAL, "schedule": _WORD, "warmup": _WHOLE, "restart_base": _REAL,
     "restart_growth": _WORD, "restart_multiple": _WHOLE, "restart_each": _WORD,
     "weight_decay": _REAL, "momentum": _REAL, "clip": _REAL,
-    "epochs": _WHOLE, "sequences": _WHOLE, "seed": _WHOLE, "seeds": (list,),
+    "epochs": _WHOLE, "sequences": _WHOLE, "seed": _WHOLE, "seeds": (list,), "profile": _WORD,
 }  # fmt: skip
 BASE: dict[str, Any] = {
     "cell": "egru", "units": 64, "layers": 1, "density": 1.0, "density_in": 1.0, "readout": "linear",
     "dtype": "float32",
     "learner": "rtrl", "streams": 1, "threads": 1, "update": "sequence",
     "optimizer": "adam", "lr": 1e-3, "schedule": "constant", "epochs": 10, "seed": 0,
+    "profile": DEFAULT,
 }  # fmt: skip
 TASK_OPTIONS = (
     "layout", "length", "symbols", "alphabet", "cues", "rule", "repeats", "bits", "curriculum", "text", "level",
@@ -113,6 +115,8 @@ def resolve(chosen: dict[str, Any]) -> tuple[dict[str, Any], Task]:
         if settings[needs] != value and name not in chosen:
             settings.pop(name, None)  # a default of the task's that goes with another default
     refuse_others(settings, chosen)
+    if "profile" in settings:
+        settings["profile"] = locate_profile(settings["profile"])
     for name in ("streams", *(("threads",) if "threads" in settings else ())):
         check_count(name, settings[name])
     task = task.side_by_side(settings["streams"])

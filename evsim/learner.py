@@ -217,7 +217,7 @@ class Learner(Costed):
 
         As in `evsim.opcount` and `evsim.work`; `evsim.energy` prices it.
         """
-        return account(self.counts, self.net, self.memory)
+        return account(self.counts, self.net, self.memory, len(self._gradient), self.threads)
 
     @property
     def memory(self):

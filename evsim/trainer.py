@@ -10,6 +10,7 @@ from evsim.checkpoint import load, save
 from evsim.comparison import Comparison
 from evsim.evaluate import evaluate, predict, rates
 from evsim.interrupt import Interrupt
+from evsim.opcount import totals, widened
 from evsim.sequences import as_sequences, correct
 from evsim.task import Data
 
@@ -197,7 +198,8 @@ class Trainer:
     def _running(self):
         """Means over the present epoch so far."""
         sums = self._sums
-        count = self.learner.counts - np.array(sums["before"])
+        count = self.learner.counts - widened(np.array(sums["before"]))
+        done = totals(count)
         found = rates(self.net, count)
         compared = self._comparison.means()
         return {
@@ -205,6 +207,7 @@ class Trainer:
             "accuracy": sums["right"] / sums["judged"] if sums["judged"] else None,
             "activity": found["activity"],
             "phi_rate": found["phi_rate"],
+            "macs_per_step": done["multiply_adds"] / max(done["steps"], 1),
             "steps_per_second": sums["done"] / max(sums["seconds"], 1e-9),
             **({"compare": compared} if compared else {}),
         }

@@ -20,12 +20,13 @@ _SUMS = {
 }  # fmt: skip
 
 
-def account(count, net, memory=None):
+def account(count, net, memory=None, streams=1, threads=1):
     """dict of the work in `count`: totals by name, "parts", "layers" (the readout last), "stores", "dense".
 
     Each layer has totals and parts of its own; a part has multiply_adds, additions (those of them that only add),
-    unit_updates, and words[store] = {"read", "written"}. stores: words that each holds, from a learner's `memory`.
-    dense: multiply-adds of a step of dense RTRL and dense BPTT of the same network.
+    unit_updates, and words[store] = {"read", "written"}. stores: words that each holds for one stream, from the
+    `memory` of a learner of so many streams and threads. dense: multiply-adds of a step of dense RTRL and dense BPTT of
+    the same network.
     """
     layers, steps = [], int(count[0, STEPS])
     for k, row in enumerate(count.tolist()):
@@ -36,19 +37,30 @@ def account(count, net, memory=None):
     parts = {part: _add(layer["parts"][part] for layer in layers) for part in PARTS}
     return {
         **totals(count), **_sum(parts), "parts": parts, "layers": layers,
-        "stores": {} if memory is None else stores(count, net, memory),
+        "stores": {} if memory is None else stores(count, net, memory, streams, threads),
         "dense": {"rtrl": dense_rtrl_macs(net), "bptt": dense_bptt_macs(net)},
     }  # fmt: skip
 
 
-def stores(count, net, memory):
-    """dict of the words that each store holds. Scratch is that of rows of M, or where there is none, of Steps."""
+def shortened(ops):
+    """What `evsim.energy` reads of `ops`, and each layer's parts: for a summary."""
+    told = ("name", "multiply_adds", "additions", "unit_updates", "events", "phi", "parts")
+    names = ("steps", "sequences", "multiply_adds", "additions", "unit_updates", "events", "phi", "parts")
+    layers = [{name: layer[name] for name in told} for layer in ops["layers"]]
+    return {**{name: ops[name] for name in names}, "layers": layers, "stores": ops["stores"], "dense": ops["dense"]}
+
+
+def stores(count, net, memory, streams=1, threads=1):
+    """dict of the words that each store holds for one stream: what streams do not share is divided by their number.
+
+    Scratch, of one thread, is that of rows of M, or where there is none, of Steps.
+    """
     scratch = "influence" if memory.get("influence") else "state"
     held = {
-        "weights": memory["parameters"], "state": memory["state"] + memory["steps"],
-        "influence": memory.get("influence", 0), "gradients": memory["gradients"],
+        "weights": memory["parameters"], "state": (memory["state"] + memory["steps"]) // streams,
+        "influence": memory.get("influence", 0) // streams, "gradients": memory["gradients"] // streams,
     }  # fmt: skip
-    held[scratch] += memory["scratch"]
+    held[scratch] += memory["scratch"] // threads
     updated, kept = int(count[:, opcount.UPDATE].sum()), int(count[:, opcount.KEPT].sum())
     words = {store: size // net.dtype.itemsize for store, size in held.items()}
     return {**words, "optimizer": net.layout.trained * kept // updated if updated else 0}

@@ -56,9 +56,13 @@ def test_parts_and_layers_add_up(name):
     assert [layer["name"] for layer in ops["layers"]] == ["layers.0", "layers.1", "readout"]
     assert ops["sequences"] == 4 and ops["steps"] == 80
     assert ops["parts"]["forward"]["unit_updates"] == 80 * sum(c.units * len(c.states) for c in net.layers)
-    assert ops["stores"]["weights"] * 8 == learner.memory["parameters"]
-    assert ops["stores"]["optimizer"] == 2 * net.layout.trained
-    assert sum(list(ops["stores"].values())[:-1]) * 8 <= learner.memory["total"]
+    stores, memory = ops["stores"], learner.memory
+    assert stores["weights"] * 8 == memory["parameters"] and stores["optimizer"] == 2 * net.layout.trained
+    scratch, steps = memory["scratch"] // 2, (memory["state"] + memory["steps"]) // 2
+    rows = memory.get("influence", 0) // 2
+    assert stores["gradients"] == memory["gradients"] // 2 // 8
+    assert stores["state"] == (steps if rows else steps + scratch) // 8
+    assert stores["influence"] == (rows + scratch if rows else 0) // 8
 
 
 @pytest.mark.parametrize("fault", COUNTED)
