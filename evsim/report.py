@@ -7,7 +7,7 @@ from evsim.files import write_text
 from evsim.joules import DEFAULT, MODEL, energy, load_profile
 from evsim.registry import load_optional
 from evsim.runfolder import RunFolder
-from evsim.show import form_bytes, form_joules
+from evsim.show import form_bytes, form_joules, unit_of
 from evsim.work import PARTS
 
 STYLE = """
@@ -88,7 +88,8 @@ def _curves(rows):
             axes.plot(*zip(*points), marker=".", label=name.replace("_", " "))
         axes.set_xlabel("epoch")
         axes.set_title(title, fontsize=10)
-        axes.set_ylim(bottom=0)
+        highest = max(row[name] for row in rows for name in names if row.get(name) is not None)
+        axes.set_ylim(0, 1.1 * highest or 1)
         axes.xaxis.get_major_locator().set_params(integer=True)
         axes.grid(alpha=0.3)
         if len(names) > 1:
@@ -115,8 +116,9 @@ def _work(run):
     figure = _figure(7.0, 2.2)
     axes = figure.add_subplot()
     bars = [("this run", whole), ("dense RTRL", ops["dense"]["rtrl"]), ("dense BPTT", ops["dense"]["bptt"])]
-    axes.barh([name for name, _ in bars], [value for _, value in bars], color=["tab:blue", "0.7", "0.7"])
-    axes.set_xscale("log")
+    drawn = axes.barh([name for name, _ in bars], [value for _, value in bars], color=["tab:blue", "0.7", "0.7"])
+    axes.bar_label(drawn, [_count(value) for _, value in bars], padding=4)
+    axes.margins(x=0.2)
     axes.invert_yaxis()
     axes.set_xlabel("multiply-adds per step")
     told = (
@@ -138,13 +140,13 @@ def _energy(run, price):
     rows.append(["all", *(form_joules(value / max(ops["steps"], 1)) for value in whole)])
     figure = _figure(7.0, 2.6)
     axes = figure.add_subplot()
-    left = [0.0] * len(PARTS)
+    left, (scale, unit) = [0.0] * len(PARTS), unit_of(found["joules"] / max(ops["steps"], 1))
     for kind in ("compute", "memory"):
-        values = [found["parts"][part][kind] / max(ops["steps"], 1) for part in PARTS]
+        values = [found["parts"][part][kind] / max(ops["steps"], 1) / scale for part in PARTS]
         axes.barh(PARTS, values, left=left, label=kind)
         left = [a + b for a, b in zip(left, values, strict=True)]
     axes.invert_yaxis()
-    axes.set_xlabel("joules per step")
+    axes.set_xlabel(f"{unit} per step")
     axes.legend(fontsize=8)
     each = [(text, form_joules(found[name])) for text, name in (
         ("a step", "joules_per_step"), ("an inference: one sequence, forward alone", "joules_per_inference"),

@@ -61,8 +61,8 @@ def show_seeds(summary, err=False):
     console.print(peak, soft_wrap=True)
     if "joules_per_step" in summary:
         whole, alone = (form_joules(summary[f"joules_per_{name}"]) for name in ("sample", "inference"))
-        told = f"{form_joules(summary['joules_per_step'])} per step, {alone} per inference, {whole} per learned sequence"
-        console.print(f"medians of joules: {told}", soft_wrap=True)
+        told = f"{alone} per inference, {whole} per learned sequence"
+        console.print(f"medians: {form_joules(summary['joules_per_step'])} per step, {told}", soft_wrap=True)
     _show_model(console, summary)
     _show_compared(console, summary)
 
@@ -244,11 +244,16 @@ def _tenths(value):
     return "-" if value is None else f"{value:.1f}"
 
 
+def unit_of(joules):
+    """(size, name) of a unit in which so many joules are easily read."""
+    return next((one for one in _UNITS if joules >= one[0]), _UNITS[-1])
+
+
 def form_joules(value):
     """Joules in a unit in which they are easily read."""
     if value is None:
         return "-"
-    size, unit = next((one for one in _UNITS if value >= one[0]), _UNITS[-1])
+    size, unit = unit_of(value)
     return f"{value / size:,.3g} {unit}" if value < 1000 else f"{value:,.0f} J"
 
 
