@@ -55,7 +55,7 @@ RIVALS = "Each with settings of its own, if need be: 'rtrl,tbptt window=5,dni wi
 PROFILE = "Prices of an operation and of a word, for joules: as in 'evsim list profiles', or your own."
 LISTS = "[cells|learners|tasks|exports|profiles]"
 SETTING = "Any other setting of evsim train, as often as needed: --set density=0.1 --set clip=1."
-SECTIONS = "influence, learn, inference, stream, scaling, startup; all of them by default."
+SECTIONS = "influence, learn, inference, stream, scaling, startup, counting; all of them by default."
 Loss = Annotated[str | None, _Option(help="With --data: cross_entropy, binary_cross_entropy or mse.")]
 
 
