@@ -7,10 +7,10 @@ rows that somebody is going to read are missing, for nothing has reached them ye
 """
 
 from evsim.jit import jit, jit_inline
-from evsim.rows import add_own, count_entries, couple_rows, show, show_locals
+from evsim.rows import add_own, count_entries, count_shown, couple_rows, show, show_locals
 from evsim.vector import combine
 
-LEAKS, EDGES, WRITTEN, ADDED, ONES, KEPT, SHOWN = range(7)  # KEPT: rows of Y made, SHOWN: of M read for them
+LEAKS, EDGES, WRITTEN, ADDED, ONES, KEPT, SHOWN = range(7)  # KEPT: rows shown, SHOWN: of M read for them
 
 
 @jit
@@ -61,11 +61,12 @@ def carry_rows(
                 a = one
             if not passing:
                 scale[flag + r] = one
+        if g != 0:
+            done[KEPT] += 1
+            done[SHOWN] += 1
         if heard and g != 0:
             shown[at] = True
             if not passing:
-                done[KEPT] += 1
-                done[SHOWN] += 1
                 for j in range(wide):
                     Y[at, j] = a * M[to, j]
     return missing
@@ -140,11 +141,13 @@ def carry_listed(
             a = one
             if not passing:
                 scale[flag + r] = one
+        if g != 0:
+            done[KEPT] += 1
+            done[SHOWN] += count_shown(states, phi, b, slot, u)
         if heard and g != 0:
             shown[at] = True
             if not passing:
-                done[KEPT] += 1
-                done[SHOWN] += show(Y, at, M, to, wide, a, states, phi, b, slot, u)
+                show(Y, at, M, to, wide, a, states, phi, b, slot, u)
     return missing
 
 
@@ -176,7 +179,10 @@ def carry_own(
                     M[to + k, j] = a * M[to + k, j] if a != 0 else zero
             done[LEAKS] += a != 0
             done[WRITTEN] += states
-            found += g != 0 and a == 0
+            if g != 0 and a == 0:
+                found += 1
+                done[KEPT] += 1
+                done[SHOWN] += count_shown(states, phi, b, slot, u)
         if not passing:
             scale[flag + r] = one
         for piece in range(begin, p):
@@ -189,8 +195,7 @@ def carry_own(
         if heard and g != 0:
             shown[at] = True
             if not passing:
-                done[KEPT] += 1
-                done[SHOWN] += show(Y, at, M, to, wide, one, states, phi, b, slot, u)
+                show(Y, at, M, to, wide, one, states, phi, b, slot, u)
     return found
 
 

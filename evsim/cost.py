@@ -117,11 +117,11 @@ class Work:
         return float((self.flows * (self.fed + gains))[use].sum())
 
     def _kept(self, sets, recurrent):
-        """Rows shown to others, once they have leaked and once more with a unit's own inputs."""
+        """Rows of Y made for others to hear."""
         heard = np.zeros(len(self.level), bool)
         heard[self.source if recurrent else self.source[~self.recurrent]] = True
         rows = self.states * self.moves * (self.memory & heard)
-        return float((rows * (self.columns(sets) + self.net.layout.width)).sum())
+        return float((rows * self.columns(sets)).sum())
 
     def _shared(self, sets, use, columns):
         """Columns over which both ends of each edge have a row."""

@@ -35,8 +35,8 @@ from evsim.vector import combine
 
 @jit
 def recall(
-    slot, b, M, scale, Y, shown, gain, phi, D, column, w, wide, first_row, flag, home, start, end, unit, row, layer_of,
-    layers, pieces, p, p_end, local_q, position, which, count,
+    slot, b, M, scale, Y, shown, gain, phi, D, column, wide, first_row, flag, home, start, end, unit, row, layer_of,
+    layers, pieces, p, p_end, local_q, position, which,
 ):  # fmt: skip
     """Keep the rows of Y that the step in `slot` has left in a tile; True if none of them is missing."""
     filled = True
@@ -47,10 +47,7 @@ def recall(
             held = scale[flag + r - start]
             if held != 0:
                 shown[r - start] = True
-                read = show(Y, r - start, M, first_row + row[r], wide, held, layers[layer_of[u], 0], phi, b, slot, u)
-                count[layer_of[u], SHOW] += read * w
-                count[layer_of[u], WORDS_READ] += read * w
-                count[layer_of[u], WORDS_WRITTEN] += w
+                show(Y, r - start, M, first_row + row[r], wide, held, layers[layer_of[u], 0], phi, b, slot, u)
             else:
                 filled = False
     show_own(Y, 0, shown, gain[0], D, b, slot, column, pieces, p, p_end, layers, home, local_q, position, which)
@@ -138,8 +135,8 @@ def advance(
             top = span[which, home]
             prev, now, lost = 0, span[which, levels] - top, Y.shape[0] - 1
             complete = recall(
-                start, b, held, waiting, Y, shown, gain, phi, D, column, w, wide, first_row, flag, home, top,
-                span[which, levels], unit, row, layer_of, layers, pieces, p, p_end, local_q, position, which, count,
+                start, b, held, waiting, Y, shown, gain, phi, D, column, wide, first_row, flag, home, top,
+                span[which, levels], unit, row, layer_of, layers, pieces, p, p_end, local_q, position, which,
             )  # fmt: skip
             columns = pieces, column, layers, in_fed, rec_fed, local_q, in_source, rec_source, y, B, C
             flag -= top
@@ -190,6 +187,8 @@ def advance(
                             Y, now, shown, gain[t], D, b, slot, column, pieces, p, p_end, layers, level, local_q,
                             position, which,
                         )  # fmt: skip
+                    if not ((layers[level, 4] > 0 or level < last) and (memory or states > 1)):
+                        done[KEPT] = done[SHOWN] = 0  # nobody hears them, or they stand in Y already
                     count[level, LEAK] += done[LEAKS] * w
                     count[level, PROPAGATE] += done[EDGES] * w
                     count[level, IMMEDIATE] += done[ADDED]

@@ -55,7 +55,7 @@ def locate_profile(profile):
     return name if name in profiles() else str(Path(name).resolve())
 
 
-def energy(ops, profile=DEFAULT):
+def energy(ops, profile: Any = DEFAULT):
     """Joules of the work in `ops`, as `learner.ops` gives it. A model, not a measurement.
 
     profile: one of `profiles()`, the path of your own TOML file, or what `load_profile` gave.
@@ -127,13 +127,13 @@ def _check(found: dict[str, Any]):
         raise ValueError(f"the memories' bytes are {sizes}: order them from small to large, each once")
 
 
-def _entries(where, table, needed, optional=frozenset()):
+def _entries(where, table, needed: set, optional=()):
     if not isinstance(table, dict):
         raise ValueError(f"{where} is no table: give {', '.join(sorted(needed))} in it")
     if needed - table.keys():
         raise ValueError(f"{where} lacks {', '.join(sorted(needed - table.keys()))}: add it")
-    if table.keys() - needed - optional:
-        other = ", ".join(sorted(table.keys() - needed - optional))
+    if table.keys() - needed - set(optional):
+        other = ", ".join(sorted(table.keys() - needed - set(optional)))
         raise ValueError(f"{where} has {other}, which is not known: leave it out; it takes {', '.join(sorted(needed))}")
 
 

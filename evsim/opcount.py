@@ -20,7 +20,7 @@ WORDS_WRITTEN = 8  # influence entries written
 EVENTS = 9  # units that emitted an event
 PHI = 10  # units with d(event)/d(state) != 0
 STEPS = 11  # time steps, summed over streams
-SHOW = 12  # multiply-adds of Y = phi M: rows kept for those who hear the unit
+SHOW = 12  # multiply-adds of Y = phi M: rows kept for those who hear the unit, once a step
 COEFFICIENTS = 13  # multiply-adds of B W, once for each edge along which influence flows
 OPTIMIZER = 14  # arithmetic of an update beyond one multiply-add for each parameter
 ONES_FORWARD = 15  # multiply-adds of FORWARD whose factor is an event or input of exactly 1, or that only add

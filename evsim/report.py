@@ -80,6 +80,8 @@ def _curves(rows):
     groups = [(title, [name for name in names if any(row.get(name) is not None for row in rows)])
               for title, names in groups]  # fmt: skip
     groups = [(title, names) for title, names in groups if names]
+    from matplotlib.ticker import MaxNLocator
+
     figure = _figure(9.0, 2.6 * -(-len(groups) // 2))
     for k, (title, names) in enumerate(groups):
         axes = figure.add_subplot(-(-len(groups) // 2), 2, k + 1)
@@ -90,7 +92,7 @@ def _curves(rows):
         axes.set_title(title, fontsize=10)
         highest = max(row[name] for row in rows for name in names if row.get(name) is not None)
         axes.set_ylim(0, 1.1 * highest or 1)
-        axes.xaxis.get_major_locator().set_params(integer=True)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.grid(alpha=0.3)
         if len(names) > 1:
             axes.legend(fontsize=8)

@@ -50,20 +50,23 @@ def count_entries(states, A, b, t, u):
 
 @jit_inline
 def show(Y, at, M, to, w, scale, states, phi, b, t, u):
-    """Keep a unit's row of Y at Y[at]: M's own row where there is one state, else the sum of phi_k M_k.
-
-    Returns the rows of M that were read.
-    """
-    read = 1
+    """Keep a unit's row of Y at Y[at]: M's own row where there is one state, else the sum of phi_k M_k."""
     factor = scale if states == 1 else phi[b, t, u, 0]
     for j in range(w):
         Y[at, j] = factor * M[to, j]
     for k in range(1, states):
         factor = phi[b, t, u, k]
         if factor != 0:
-            read += 1
             for j in range(w):
                 Y[at, j] += factor * M[to + k, j]
+
+
+@jit_inline
+def count_shown(states, phi, b, t, u):
+    """Rows of M that `show` reads: that of the first state, and of others that move the event."""
+    read = 1
+    for k in range(1, states):
+        read += phi[b, t, u, k] != 0
     return read
 
 

@@ -202,9 +202,8 @@ class Counter:
 
     tiles: list of (columns, units that own them): rows are counted once for each. A row that nothing has reached is not
     touched; a memory-less unit has a row where phi != 0, and forgets the one that it had. A row of a unit of one state
-    at which nothing arrives is not touched either: its leak is kept in a factor. Rows of Y are made where a step within
-    a piece, or the layer above, is going to hear them, and again for the first step of the next piece; rows without
-    memory are then made in Y itself. fault: a name whose counts are wrong on purpose.
+    at which nothing arrives is not touched either: its leak is kept in a factor. A row of Y is made for each unit that
+    somebody hears; those of one state without memory stand there anyhow. fault: a name whose counts are wrong on purpose.
     """
 
     def __init__(self, net, tiles, fault=None):
@@ -222,11 +221,8 @@ class Counter:
         for name, value in done.items():
             self.total[k][name] += int(value) + (name == self.fault)
 
-    def advance(self, steps, d_out=None, begins=False, ends=False):
-        """Count one step from one Step per layer; d_out: the error at the outputs, if a loss was told.
-
-        begins, ends: is it the first, or the last, of a piece of steps.
-        """
+    def advance(self, steps, d_out=None):
+        """Count one step from one Step per layer; d_out: the error at the outputs, if a loss was told."""
         net, top = self.net, len(self.net.stack) - 1
         moves = [step.phi.any(1) for step in steps]
         if self.past is None:
@@ -239,12 +235,7 @@ class Counter:
         else:
             sent = self._read_out(steps[top].y, int(moves[top].sum()), d_out, sent)
         for which in range(len(self.tiles)):
-            if begins:
-                for u in self.shown[which]:
-                    k = int(np.searchsorted(self.first, u, "right")) - 1
-                    if net.stack[k].rec_channels:
-                        self._show(which, k, self.past[k].phi[u - self.first[k]])
-            self._tile(which, steps, moves, sent, ends)
+            self._tile(which, steps, moves, sent)
         self.past = steps
 
     def _layer(self, k, cell, step, moves):
@@ -285,14 +276,13 @@ class Counter:
         columns, read = self.tiles[which][0], 1 + (phi[1:] != 0).sum()
         self.add(k, show=read * columns, words_read=read * columns, words_written=columns)
 
-    def _tile(self, which, steps, moves, sent, ends):
+    def _tile(self, which, steps, moves, sent):
         (columns, owners), alive, before = self.tiles[which], self.alive[which], self.shown[which]
         shown, top = set(), len(self.net.stack) - 1
         for k, (cell, step) in enumerate(zip(self.net.stack, steps)):
             first, K, read = self.first[k], len(cell.states), 0
             mask_in, mask_rec = self.masks[k]
-            kept = k < top or (cell.rec_channels and not ends)
-            kept = kept and not (K == 1 and not cell.memory and not ends)
+            kept = (k < top or cell.rec_channels) and (cell.memory or K > 1)
             for i in range(cell.units):
                 u = first + i
                 if not self.reach[u, owners[0]]:
@@ -307,10 +297,6 @@ class Counter:
                 leak = int((step.A[i, :K, :K] != 0).sum()) if u in alive else 0
                 if K == 1 and not leak:
                     alive.discard(u)
-                if kept and moves[k][i] and (edges or u in alive or not cell.memory):
-                    self._show(which, k, step.phi[i])
-                if kept and moves[k][i] and u in owners:
-                    self._show(which, k, step.phi[i])
                 if edges or u in owners or not cell.memory or (K > 1 and u in alive):
                     alive.add(u)
                     self.add(k, rows=K, leak=leak * columns, propagate=K * edges * columns)
@@ -319,6 +305,8 @@ class Counter:
                     continue
                 if moves[k][i]:
                     shown.add(u)
+                    if kept:
+                        self._show(which, k, step.phi[i])
                     if k == top and sent[i] != 0:
                         read += columns * int((step.phi[i] != 0).sum())
             self.add(k, gradient=read, read=read, gradients=columns if read else 0)

@@ -26,7 +26,6 @@ from oracle import (
 
 import evsim
 import evsim.tiles
-from evsim.carrier import PIECE
 from evsim.opcount import NAMES, PARTS, dense_rtrl_macs, new_count, totals
 
 STACKS = SINGLE + PAIRS
@@ -54,28 +53,16 @@ def naive_count(learner, x, targets, keep, loss="mse", fault=None):
     """The same work, by naive.Counter."""
     out, steps = record(learner.net, x)
     counter = Counter(learner.net, tiles_of(learner), fault)
-    ends = set(np.cumsum(learner.pieces))
     for t in range(len(x)):
         error = loss_and_error(loss, out[t], targets[t])[1] if keep[t] else None
-        counter.advance(steps[t], error, begins=t in ends, ends=t + 1 in ends)
+        counter.advance(steps[t], error)
     return counter
-
-
-class Watched(evsim.RTRL):
-    """Notes how many steps are taken at once."""
-
-    pieces = ()
-
-    def _step_through(self, lo, hi, start, steps, worker, theta):
-        whole, rest = divmod(steps, PIECE)
-        self.pieces = (*self.pieces, *[PIECE] * whole, *([rest] if rest else []))
-        super()._step_through(lo, hi, start, steps, worker, theta)
 
 
 def assert_same_counts(net, x, feed=at_once):
     """Feed x; every counter must be the naive one."""
     targets, keep = targets_for(net, "mse", (len(x),)), keeps(len(x))["some"]
-    learner = Watched(net, loss="mse")
+    learner = evsim.RTRL(net, loss="mse")
     feed(learner, x, targets, keep)
     counter = naive_count(learner, x, targets, keep)
     for ours, truth in zip(counted(learner), counter.total, strict=True):

@@ -5,7 +5,7 @@ import copy
 import numpy as np
 import pytest
 from oracle import KINDS, Stepped, Swept, by_steps, keeps, network, sequence, targets_for
-from test_counts import Watched, counted, naive_count
+from test_counts import counted, naive_count
 
 import evsim
 from evsim.opcount import NAMES, dense_bptt_macs, totals
@@ -70,7 +70,7 @@ def test_a_wrong_count_is_seen(fault):
     net = network(("egru", "lif"), density=0.6, spread=True)
     x = (sequence(net, 12) > 0).astype(float)
     targets, keep = targets_for(net, "mse", (12,)), keeps(12)["some"]
-    learner = Watched(net, loss="mse")
+    learner = evsim.RTRL(net, loss="mse")
     by_steps(learner, x, targets, keep)
     ours = counted(learner)
     assert sum(row[fault] for row in ours) > 0
