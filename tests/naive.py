@@ -203,7 +203,8 @@ class Counter:
     tiles: list of (columns, units that own them): rows are counted once for each. A row that nothing has reached is not
     touched; a memory-less unit has a row where phi != 0, and forgets the one that it had. A row of a unit of one state
     at which nothing arrives is not touched either: its leak is kept in a factor. A row of Y is made for each unit that
-    somebody hears; those of one state without memory stand there anyhow. fault: a name whose counts are wrong on purpose.
+    somebody hears; those of one state without memory stand there anyhow. fault: a name whose counts are wrong on
+    purpose.
     """
 
     def __init__(self, net, tiles, fault=None):
