@@ -126,4 +126,5 @@ def measure(record):
             rows = [row("evsim train", ours), row("the same without its counters", other, ours=False)]
             record.add("counting", f"{title}: CPU seconds of training", rows, rows[1]["name"], unit="s")
             note = f"median of {len(ratios)} pairs, 10 % to 90 %: {low:.3f} to {high:.3f}; weights are the same"
-            record.claim("counting", f"{title}: CPU time with counters over that without", middle, "<=", 1.05, note=note)
+            what = f"{title}: CPU time with counters over that without"
+            record.claim("counting", what, middle, "<=", 1.05, note=note)
