@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from evsim.cells.lif import LIF
     from evsim.checkpoint import Checkpoint, load, save
     from evsim.densities import erk
+    from evsim.joules import energy
     from evsim.learners.bptt import BPTT, TBPTT
     from evsim.learners.eprop import EProp
     from evsim.learners.rflo import RFLO
@@ -60,6 +61,7 @@ __all__ = [
     "Trainer",
     "UORO",
     "WarmRestarts",
+    "energy",
     "erk",
     "load",
     "names",
@@ -96,6 +98,7 @@ _MODULE_OF = {
     "Trainer": "evsim.trainer",
     "UORO": "evsim.learners.uoro",
     "WarmRestarts": "evsim.schedule",
+    "energy": "evsim.joules",
     "erk": "evsim.densities",
     "load": "evsim.checkpoint",
     "names": "evsim.registry",

@@ -10,7 +10,7 @@ TORCH_LEARNERS = ("memup", "dni", "tbptt", "bptt")
 TORCH_ALONE = ("memup", "dni")
 _OF_TORCH: tuple[str, ...] = ("predictor", "context", "embed", "tied", "dropout", "forget_bias", "reduction", "device")
 _OF_NUMBA: tuple[str, ...] = (
-    "block", "memory_limit", "n", "broadcast", "compare", "threads", "update", "readout",
+    "block", "memory_limit", "n", "broadcast", "compare", "threads", "update", "readout", "profile",
     "rewire", "rewire_every", "rewire_fraction", "rewire_density",
 )  # fmt: skip
 _OF_EVENTS: tuple[str, ...] = (

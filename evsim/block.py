@@ -11,7 +11,7 @@ from evsim.cost import is_held, lanes_of
 from evsim.lanes import SQUARE, UNIT, add_block, carry_back
 from evsim.listing import list_block
 from evsim.memory import aligned_zeros, zeros
-from evsim.opcount import PROPAGATE
+from evsim.opcount import PROPAGATE, WORDS_READ, WORDS_WRITTEN
 
 # Derivatives of later states that are smaller count as 0. What is lost by that is as small, and Adam's second moment
 # could not hold its square; but a block that outlasts the network's memory then needs no product.
@@ -71,7 +71,7 @@ class Block:
             *self.unit, self.jacobian, self.product,
         ]  # fmt: skip
 
-    def read(self, b, steps, theta, forward, scale):
+    def read(self, b, steps, theta, forward, scale, count):
         """List what happened in slots 1..steps of stream b.
 
         Returns the multiply-adds that all rows of a sweep, the product, and stepping through the block would take.
@@ -81,6 +81,7 @@ class Block:
         flows, own = list_block(
             b, steps, layers, self.graph[1], self.first_state, n_in, in_fed, in_ptr, in_target, in_at, rec_fed,
             rec_ptr, rec_target, rec_at, theta, f.B, f.C, f.phi, f.x, f.y, *self.lists, *self.events, *self.spread,
+            count,
         )  # fmt: skip
         self.wanted = self.memory | (f.phi[b, steps] != 0).any(1)
         rows, leak = int(self.states[self.wanted].sum()), int((self.memory * self.states**2).sum())
@@ -164,6 +165,8 @@ class Block:
                 here[:] = 0
                 here[into] = out
             count[home, PROPAGATE] += out.size * int(source.sum())
+            count[home, WORDS_READ] += int(source.sum()) * (int(w) + int(into.sum()))  # each factor once
+            count[home, WORDS_WRITTEN] += out.size
 
 
 def _edge_lists(slots, units, levels, edges, dtype):

@@ -13,6 +13,7 @@ from evsim.arraytask import ArrayTask
 from evsim.backends import choose_backend, refuse_others, torch_defaults
 from evsim.check import check_choice, check_count, named
 from evsim.densities import RULES, erk
+from evsim.joules import DEFAULT, locate_profile
 from evsim.network import Network
 from evsim.quiet import Quiet
 from evsim.readout import READOUTS
@@ -43,13 +44,14 @@ KINDS: dict[str, tuple[type, ...]] = {
     "restart_growth": _WORD, "restart_multiple": _WHOLE, "restart_each": _WORD,
     "weight_decay": _REAL, "decay": _WORD, "momentum": _REAL, "clip": _REAL,
     "rewire": _WORD, "rewire_every": _WHOLE, "rewire_fraction": _REAL, "rewire_density": _REAL,
-    "epochs": _WHOLE, "sequences": _WHOLE, "seed": _WHOLE, "seeds": (list,),
+    "epochs": _WHOLE, "sequences": _WHOLE, "seed": _WHOLE, "seeds": (list,), "profile": _WORD,
 }  # fmt: skip
 BASE: dict[str, Any] = {
     "cell": "egru", "units": 64, "layers": 1, "density": 1.0, "density_in": 1.0, "readout": "linear",
     "dtype": "float32",
     "learner": "rtrl", "streams": 1, "threads": 1, "update": "sequence",
     "optimizer": "adam", "lr": 1e-3, "schedule": "constant", "epochs": 10, "seed": 0,
+    "profile": DEFAULT,
 }  # fmt: skip
 TASK_OPTIONS = (
     "layout", "length", "symbols", "alphabet", "cues", "rule", "repeats", "bits", "curriculum", "text", "level",
@@ -129,6 +131,8 @@ def resolve(chosen: dict[str, Any]) -> tuple[dict[str, Any], Task]:
             told = f"density_in={chosen['density_in']!r} was given, but under density_rule erk density is that of all"
             raise ValueError(f"{told} weights together: leave it out")
         settings.pop("density_in", None)
+    if "profile" in settings:
+        settings["profile"] = locate_profile(settings["profile"])
     for name in ("streams", *(("threads",) if "threads" in settings else ())):
         check_count(name, settings[name])
     task = task.side_by_side(settings["streams"])

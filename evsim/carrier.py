@@ -146,7 +146,7 @@ class Carrier(Learner):
             zeros((PIECE + 1, units + 1), np.int64), zeros((PIECE + 1, units), np.int64),
             zeros((PIECE + 1, edges), np.int32), zeros((states, PIECE + 1, edges), net.dtype),
             aligned_zeros((2 * members + states + 1, tiles.width), net.dtype), zeros(2 * members, np.bool_),
-            zeros(2 * members, np.bool_), zeros(4, np.int64),
+            zeros(2 * members, np.bool_), zeros(7, np.int64),
             zeros(states * (members + 1), np.int32), zeros((states, states * (members + 1)), net.dtype),
         )  # fmt: skip
         return (*super()._workspace(), influence)
@@ -180,7 +180,7 @@ class Carrier(Learner):
         return self._calls[key]
 
     def _work_of(self, work):
-        return work.stepping(self._sets, self._recurrent)
+        return work.stepping(self._sets, self._recurrent) + work.extras(self._sets, self._recurrent)
 
     def _contract(self, slot, worker):
         f, graph, index, scratch = self._forward, self._graph, self._index, self._spaces[worker][2]

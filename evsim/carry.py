@@ -2,15 +2,15 @@
 
 Either all sources are known to have a row, in their own order, and units have one state: `carry_rows`, which does
 nothing but arithmetic. Or rows are looked for: `carry_listed`. Names as in `evsim.rows`; now, prev: where rows of Y of
-this step and of the one before begin; done: leaks, edges, rows and own inputs, counted up. Both return how many rows
-that somebody is going to read are missing, for nothing has reached them yet.
+this step and of the one before begin; done: leaks, edges, rows, own inputs and so on, counted up. Both return how many
+rows that somebody is going to read are missing, for nothing has reached them yet.
 """
 
 from evsim.jit import jit, jit_inline
-from evsim.rows import add_own, count_entries, couple_rows, show, show_locals
+from evsim.rows import add_own, count_entries, count_shown, couple_rows, show, show_locals
 from evsim.vector import combine
 
-LEAKS, EDGES, WRITTEN, ADDED = range(4)
+LEAKS, EDGES, WRITTEN, ADDED, ONES, KEPT, SHOWN = range(7)  # KEPT: rows shown, SHOWN: of M read for them
 
 
 @jit
@@ -61,6 +61,9 @@ def carry_rows(
                 a = one
             if not passing:
                 scale[flag + r] = one
+        if g != 0:
+            done[KEPT] += 1
+            done[SHOWN] += 1
         if heard and g != 0:
             shown[at] = True
             if not passing:
@@ -138,6 +141,9 @@ def carry_listed(
             a = one
             if not passing:
                 scale[flag + r] = one
+        if g != 0:
+            done[KEPT] += 1
+            done[SHOWN] += count_shown(states, phi, b, slot, u)
         if heard and g != 0:
             shown[at] = True
             if not passing:
@@ -173,14 +179,19 @@ def carry_own(
                     M[to + k, j] = a * M[to + k, j] if a != 0 else zero
             done[LEAKS] += a != 0
             done[WRITTEN] += states
-            found += g != 0 and a == 0
+            if g != 0 and a == 0:
+                found += 1
+                done[KEPT] += 1
+                done[SHOWN] += count_shown(states, phi, b, slot, u)
         if not passing:
             scale[flag + r] = one
         for piece in range(begin, p):
-            done[ADDED] += add_own(
+            added, ones = add_own(
                 M, to, states, column, pieces, piece, b, slot, u, layers, level, in_fed, rec_fed, local_q, x,
                 in_source, rec_source, y, B, C,
             )  # fmt: skip
+            done[ADDED] += added
+            done[ONES] += ones
         if heard and g != 0:
             shown[at] = True
             if not passing:

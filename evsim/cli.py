@@ -53,8 +53,10 @@ BLOCK = "Of rtrl: steps between two advances of the influence matrix."
 COMPARE = "Learners whose gradients are compared with the exact one: 'snap n=1,tbptt window=8'."
 RIVALS = "Each with settings of its own, if need be: 'rtrl,tbptt window=5,dni window=5 scale=1'."
 RULE = "uniform, or erk: small matrices denser, --density that of all together."
+PROFILE = "Prices of an operation and of a word, for joules: as in 'evsim list profiles', or your own."
+LISTS = "[cells|learners|tasks|exports|profiles]"
 SETTING = "Any other setting of evsim train, as often as needed: --set density=0.1 --set clip=1."
-SECTIONS = "influence, learn, inference, stream, scaling, startup; all of them by default."
+SECTIONS = "influence, learn, inference, stream, scaling, startup, counting; all of them by default."
 Loss = Annotated[str | None, _Option(help="With --data: cross_entropy, binary_cross_entropy or mse.")]
 
 
@@ -209,6 +211,7 @@ def train(
     sequences: Annotated[int | None, _Option(help="In place of epochs, where each brings new ones.")] = None,
     seed: Annotated[int | None, _Option(help="Of weights, masks and the order of sequences.")] = None,
     seeds: Annotated[str | None, _Option(metavar="A,B,...", help="One run for each, and their median.")] = None,
+    profile: Annotated[str | None, _Option(metavar="NAME|FILE.toml", help=PROFILE)] = None,
 ) -> int:
     """Train a network, on a TASK or on your own arrays, into a run folder; what is not given, the task decides."""
     given = _chosen(locals(), "config", "out", "force", "resume", "json", "dry_run")
@@ -253,6 +256,16 @@ def predict(
 ) -> int:
     """Write what a run says at the end of each sequence: classes, 0/1 or numbers, by its loss."""
     return _guarded("predict", run, data, out, force)
+
+
+@app.command()
+def report(
+    run: Annotated[str, typer.Argument(metavar="RUN", help="A run folder.", show_default=False)],
+    profile: Annotated[str | None, _Option(metavar="NAME|FILE.toml", help=PROFILE)] = None,
+    force: Force = False,
+) -> int:
+    """Write RUN/report.html: curves, work by layer and part beside dense learners, energy by a profile."""
+    return _guarded("report", run, profile, force)
 
 
 @app.command()
@@ -321,7 +334,7 @@ def bench(
 
 @app.command("list")
 def list_(
-    kind: Annotated[str | None, typer.Argument(metavar="[cells|learners|tasks|exports]", help="Or all.")] = None,
+    kind: Annotated[str | None, typer.Argument(metavar=LISTS, help="Or all.")] = None,
     json: Json = False,
 ) -> int:
     """List what there is to choose from."""

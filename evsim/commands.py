@@ -48,6 +48,13 @@ def predict(run, data, out, force):
     print(f"{predict_run(run, data, out, force)} predictions are in {out}")
 
 
+def report(run, profile, force):
+    """Write the report of a run."""
+    from evsim.report import write_report
+
+    print(f"the report is in {write_report(run, profile, force)}")
+
+
 def compare(given, learners, words, config, out, json):
     """Train by several learners, and tell what each came to."""
     from evsim import contest, show

@@ -144,7 +144,7 @@ def train_one(title: str, settings: dict[str, Any], enough: float | None = None,
     except FloatingPointError as error:
         return {**row, "failed": str(error), "history": list(trainer.history)}
     cpu = time.process_time() - cpu
-    found = backend.figures(trainer)
+    found = backend.figures(trainer, settings)
     kept = ("test_accuracy", "test_loss", "bits_per_character", "perplexity", "steps")
     told = {"updates": trainer.optimizer.steps} if settings["backend"] == "numba" else {"updates": trainer.updates}
     return {

@@ -4,7 +4,7 @@ What the kernels count (`evsim.opcount`) comes to this when every unit speaks, h
 as all others, independently. A learner's `cost` gives it before the first step.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -46,9 +46,10 @@ class Rates(NamedTuple):
 
 
 class Work:
-    """Multiply-adds of one step of one stream, by what is done."""
+    """Multiply-adds of one step of one stream, by what is done. quiet: is M read for all units at each step, or at the
+    top alone."""
 
-    def __init__(self, net, rates=None):
+    def __init__(self, net, rates=None, quiet=False):
         self.net, self.rates = net, rates or Rates()
         layout, cells = net.layout, net.stack
         self.level = np.repeat(np.arange(len(cells)), [c.units for c in cells])
@@ -84,6 +85,7 @@ class Work:
         self.flows = self.states[self.target] * wanted[self.target] * self.moves[self.source]
         first, top, weights = layout.top
         self.top = np.arange(first, first + top) if weights >= 0 else np.flatnonzero(self.level == len(cells) - 1)
+        self.read = np.arange(layout.units) if quiet else self.top
         self.read_out = 0.0 if weights < 0 else net.n_out * float(self.speaks[self.top].sum())
 
     def forward(self):
@@ -105,7 +107,23 @@ class Work:
         idle = np.where(self.states == 1, np.exp(np.bincount(self.target[use], silent, len(columns))), 0.0)
         leak = float(((columns - idle * (columns - self.net.layout.width)) * self.leaks).sum())
         own = float((self.states * self.wanted * (self.heard + self.own)).sum())
-        return flow + leak + own + float((self.states * self.moves * columns)[self.top].sum()) + 2 * self.read_out
+        return flow + leak + own + float((self.states * self.moves * columns)[self.read].sum()) + 2 * self.read_out
+
+    def extras(self, sets, recurrent=True):
+        """What stepping takes beside: the coefficients B W of its edges, and rows of Y kept for others."""
+        return self.coefficients(1, recurrent) + self._kept(sets, recurrent)
+
+    def coefficients(self, gains=0, recurrent=True):
+        """B W of edges along which influence flows; gains: 1 if each is multiplied by its source's gain as well."""
+        use = np.ones(len(self.target), bool) if recurrent else ~self.recurrent
+        return float((self.flows * (self.fed + gains))[use].sum())
+
+    def _kept(self, sets, recurrent):
+        """Rows of Y made for others to hear."""
+        heard = np.zeros(len(self.level), bool)
+        heard[self.source if recurrent else self.source[~self.recurrent]] = True
+        rows = self.states * self.moves * (self.memory & heard)
+        return float((rows * self.columns(sets)).sum())
 
     def _shared(self, sets, use, columns):
         """Columns over which both ends of each edge have a row."""
@@ -151,8 +169,35 @@ class Work:
     def block(self, sets, block):
         """Multiply-adds of a step when M is advanced every `block` steps: (learning, its time in units of stepping)."""
         stepping = self.stepping(sets)
+        extras = self.extras(sets)
         if block == 1:
-            return stepping, stepping
+            return stepping + extras, stepping
         rows, product, sweep = self.rows(block), self.product(sets) / block, self.sweep()
         swept = SWEEP * (rows + sweep) + PRODUCT * product
-        return (rows + sweep + product, swept) if swept < stepping else (stepping + sweep, stepping + SWEEP * sweep)
+        if swept < stepping:
+            return rows + sweep + product + self.coefficients(), swept
+        return stepping + extras + sweep, stepping + SWEEP * sweep
+
+
+class Costed:
+    """What a learner says of its cost before it has run."""
+
+    net: Any
+    quiet: Any
+    _check_masks: Any
+
+    def cost(self, activity=0.1, phi_rate=0.2, input_activity=1.0):
+        """dict of the multiply-adds to expect of one step of one stream: "forward", "learn" and their sum, "total".
+
+        activity, phi_rate: fractions of units with an event, and with d(event)/d(state) != 0, at a step;
+        input_activity: of inputs that are not 0. Known before the first step; `ops` has what was counted.
+        """
+        rates = Rates.checked(activity=activity, phi_rate=phi_rate, input_activity=input_activity)
+        self._check_masks()
+        work = Work(self.net, rates, self.quiet is not None)
+        forward, learn = work.forward(), self._work_of(work)
+        return {"forward": forward, "learn": learn, "total": forward + learn}
+
+    def _work_of(self, work):
+        """Multiply-adds of learning, of one step of one stream, for an `evsim.cost.Work`."""
+        raise NotImplementedError

@@ -3,6 +3,7 @@
 import numpy as np
 
 from evsim.jit import jit
+from evsim.opcount import FORWARD, ONES_FORWARD
 
 
 @jit
@@ -17,13 +18,13 @@ def speakers(z, active):
 
 @jit
 def drive(a, channels, z, ptr, target, at, theta, active):
-    """Add W @ z to the pre-activations a (G, n); returns the multiply-adds done.
+    """Add W @ z to the pre-activations a (G, n); returns the multiply-adds done, and those of them with z = 1.
 
     Source j reaches the units target[ptr[j]:ptr[j + 1]]; the weights of edge e, one per fed channel, stand in theta
     from at[e] on; or, if `at` has a single entry, those of all edges for the first channel from at[0] on, then the
     next's. active: scratch, as long as z.
     """
-    done = 0
+    done, ones = 0, 0
     width, edges = channels.shape[0], target.shape[0]
     packed = at.shape[0] == 1
     for k in range(speakers(z, active)):
@@ -39,16 +40,19 @@ def drive(a, channels, z, ptr, target, at, theta, active):
                 weight = theta[g:]
                 for e in range(begin, end):
                     to[target[e]] += weight[at[e]] * v
-        done += width * (np.int64(end) - np.int64(begin))
-    return done
+        work = width * (np.int64(end) - np.int64(begin))
+        done += work
+        if v == 1:
+            ones += work
+    return done, ones
 
 
 @jit
 def listen(
     b, t, first, x, x_first, in_ptr, in_target, in_at, rec_ptr, rec_target, rec_at, bias_at, in_channels, rec_channels,
-    theta, y, a, active,
+    theta, y, a, active, count,
 ):  # fmt: skip
-    """Pre-activations a (G, n) of one layer at slot t: biases, inputs and recurrence; returns the multiply-adds done.
+    """Pre-activations a (G, n) of one layer at slot t: biases, inputs and recurrence; counts the multiply-adds done.
 
     Arguments as in `evsim.forward`; the biases of unit i stand in theta from bias_at[i] on, one per channel.
     """
@@ -58,8 +62,11 @@ def listen(
         for i in range(n):
             to[i] = bias[bias_at[i]]
     heard = x[b, t, x_first : x_first + in_ptr.shape[0] - 1]
-    done = drive(a, in_channels, heard, in_ptr, in_target, in_at, theta, active)
-    return done + drive(a, rec_channels, y[b, t - 1, first : first + n], rec_ptr, rec_target, rec_at, theta, active)
+    done, ones = drive(a, in_channels, heard, in_ptr, in_target, in_at, theta, active)
+    own = y[b, t - 1, first : first + n]
+    more, more_ones = drive(a, rec_channels, own, rec_ptr, rec_target, rec_at, theta, active)
+    count[FORWARD] += done + more
+    count[ONES_FORWARD] += ones + more_ones
 
 
 @jit

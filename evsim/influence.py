@@ -12,10 +12,23 @@ either: its leak goes into a factor, `scale`, by which the row is multiplied whe
 `evsim.carry` passes a step through a layer's rows, `evsim.rows` through one row, where the names are explained.
 """
 
-from evsim.carry import ADDED, EDGES, LEAKS, WRITTEN, carry_listed, carry_own, carry_rows, show_own
+from evsim.carry import ADDED, EDGES, KEPT, LEAKS, ONES, SHOWN, WRITTEN, carry_listed, carry_own, carry_rows, show_own
 from evsim.jit import jit, jit_inline
-from evsim.links import link
-from evsim.opcount import GRADIENT, IMMEDIATE, LEAK, PROPAGATE, ROWS, WORDS_READ, WORDS_WRITTEN
+from evsim.links import count_links, link
+from evsim.opcount import (
+    GRADIENT,
+    GRADIENTS,
+    IMMEDIATE,
+    LEAK,
+    ONES_INFLUENCE,
+    PROPAGATE,
+    READ,
+    ROWS,
+    SHOW,
+    STEP_READ,
+    WORDS_READ,
+    WORDS_WRITTEN,
+)
 from evsim.rows import first_local, show
 from evsim.vector import combine
 
@@ -139,6 +152,8 @@ def advance(
             b, start, steps, layers, layer_of, rec_ptr, rec_source, rec_at, rec_fed, in_ptr, in_source, in_at, in_fed,
             theta, A, B, phi, pressed, force, gain, need, leaks, due, begin, link_ptr, link_mid, link_source, link_coef,
         )  # fmt: skip
+        if first_tile == 0:  # where tiles are shared out, each thread makes the same list
+            count_links(steps, layers, layer_of, link_ptr, link_mid, count)
         some_loss = False
         for t in range(1, steps + 1):
             some_loss = some_loss or told[b, start + t] or pressed[b, start + t]
@@ -196,6 +211,8 @@ def advance(
                                 b, slot, delta, Y, lost, column, D, p, p_end, pieces, level, layers, local_q
                             )  # fmt: skip
                         count[level, GRADIENT] += read * w
+                        count[level, READ] += read * w
+                        count[level, GRADIENTS] += w if read > 0 else 0
                     if pressed[b, slot]:
                         read = add_force(
                             b, slot, force, target, at, waiting, flag, top, span[which, level], span[which, level + 1],
@@ -205,18 +222,24 @@ def advance(
                             add_local_force(
                                 b, slot, force_q, Y, lost, column, p, p_end, pieces, level, layers, local_q
                             )  # fmt: skip
-                        count[level, GRADIENT] += read * w
+                        count[level, READ] += read * w
+                        count[level, GRADIENTS] += w if read > 0 else 0
                     if level == home:
                         show_own(
                             Y, now, shown, gain[t], D, b, slot, column, pieces, p, p_end, layers, level, local_q,
                             position, which,
                         )  # fmt: skip
+                    if not ((layers[level, 4] > 0 or level < last) and (memory or states > 1)):
+                        done[KEPT] = done[SHOWN] = 0  # nobody hears them, or they stand in Y already
                     count[level, LEAK] += done[LEAKS] * w
                     count[level, PROPAGATE] += done[EDGES] * w
                     count[level, IMMEDIATE] += done[ADDED]
                     count[level, ROWS] += done[WRITTEN]
-                    count[level, WORDS_READ] += (done[LEAKS] + done[EDGES]) * w
-                    count[level, WORDS_WRITTEN] += done[WRITTEN] * w
+                    count[level, SHOW] += done[SHOWN] * w
+                    count[level, ONES_INFLUENCE] += done[ONES]
+                    count[level, STEP_READ] += done[ADDED]
+                    count[level, WORDS_READ] += (done[LEAKS] + done[EDGES] + done[SHOWN]) * w + done[ADDED]
+                    count[level, WORDS_WRITTEN] += (done[WRITTEN] + done[KEPT]) * w + done[ADDED]
                 complete = missing == 0
                 prev, now = now, prev
             if some_loss:
@@ -245,4 +268,6 @@ def contract(
                     b, slot, delta, Y, lost, column, D, piece_ptr[i], piece_ptr[i + 1], pieces, level, layers, local_q
                 )
             move(gradient[b], column, Y[lost], 0, w)
+            count[level, READ] += read * w
+            count[level, GRADIENTS] += w if read > 0 else 0
             count[level, GRADIENT] += read * w

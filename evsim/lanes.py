@@ -12,7 +12,7 @@ complexity), here for sparse activity, any cell and any stack.
 """
 
 from evsim.jit import jit, jit_fused, jit_fused_inline
-from evsim.opcount import IMMEDIATE, LEAK, PROPAGATE, ROWS, WORDS_READ, WORDS_WRITTEN
+from evsim.opcount import IMMEDIATE, LEAK, ONES_INFLUENCE, PROPAGATE, ROWS, STEP_READ, WORDS_READ, WORDS_WRITTEN
 from evsim.vector import combine, combine_2, combine_3, combine_4
 
 UNIT = 32  # lanes are as many as a tuple is long, times this: its length is part of a kernel's type, so loops are fixed
@@ -123,6 +123,8 @@ def carry_back(
                             for j in range(width):
                                 direct[u, q, j] += factor * eta[u, j]
             count[level, LEAK] += leak * rows
+            count[level, WORDS_READ] += leak * rows
+            count[level, WORDS_WRITTEN] += states * (last - first) * rows
             if t > 0:
                 edges = hear(
                     width, t, now, rec_begin[t, level], rec_begin[t, level + 1], rec_source, rec_end, rec_state,
@@ -133,7 +135,12 @@ def carry_back(
                         width, t, now, in_begin[t, level - 1], in_begin[t, level], in_source, in_end, in_state,
                         in_coef, hist, eta, waiting,
                     )  # fmt: skip
+                heard = rec_begin[t, level + 1] - rec_begin[t, level]
+                if level > 0:
+                    heard += in_begin[t, level] - in_begin[t, level - 1]
                 count[level, PROPAGATE] += edges * rows
+                count[level, WORDS_READ] += edges * rows
+                count[level, WORDS_WRITTEN] += heard * rows
         if t % SCAN == 0 and t > 0 and is_nothing(width, hist, now, below):
             for before in range(max(0, t + 1 - depth), t):
                 for s in range(below):
@@ -162,11 +169,12 @@ def add_sources(
     width, into, r, e, end, u, source, offset, channels, fed, level, single, memory, gain, present, basis, time, value,
     length, when, factor,
 ):  # fmt: skip
-    """Columns r, r + 1, ... of edges e..end-1, `channels` each, from the events of their sources; returns additions.
+    """Columns r, r + 1, ... of edges e..end-1, `channels` each, from the events of their sources.
 
-    single: one state, whose basis is multiplied by gain[u, t, g].
+    Returns the additions, and those whose factor is an event of 1. single: one state, whose basis is multiplied by
+    gain[u, t, g].
     """
-    done = 0
+    done, ones = 0, 0
     for edge in range(e, end):
         j = offset + source[edge]
         m = 0
@@ -179,6 +187,7 @@ def add_sources(
                         factor[g, m] = value[j, n] * gain[u, t, fed[level, g]]
                 else:
                     factor[0, m] = value[j, n]
+                    ones += channels if value[j, n] == 1 else 0
                 m += 1
         if single:
             add_up(width, into, r, basis[0], when, factor, channels, m)
@@ -187,7 +196,7 @@ def add_sources(
                 add_up(width, into, r + g, basis[fed[level, g]], when, factor, 1, m)
         r += channels
         done += m * channels
-    return done
+    return done, ones
 
 
 @jit
@@ -239,7 +248,7 @@ def add_block(
             continue
         states, fed_in, fed_rec = layers[home, 0], layers[home, 3], layers[home, 4]
         channels, trained, single, memory = layers[home, 5], layers[home, 6], layers[home, 0] == 1, layers[home, 2] != 0
-        immediate = 0
+        immediate, ones = 0, 0
         for piece in range(piece_ptr[i], piece_ptr[i + 1]):
             u = pieces[piece, 0]
             s = first_state[u]
@@ -248,16 +257,18 @@ def add_block(
                 held = u
             at = pieces[piece, 1] - first_column
             e, end = pieces[piece, 2], pieces[piece, 3]
-            immediate += add_sources(
+            done, of_one = add_sources(
                 width, columns, at, e, end, u, in_source, 0 if home == 0 else n_in, fed_in, in_fed, home, single,
                 memory, gain, present, basis, in_time, in_value, in_length, when, factor,
             )  # fmt: skip
+            immediate, ones = immediate + done, ones + of_one
             at += fed_in * (end - e)
             e, end = pieces[piece, 4], pieces[piece, 5]
-            immediate += add_sources(
+            done, of_one = add_sources(
                 width, columns, at, e, end, u, rec_source, 0, fed_rec, rec_fed, home, single, memory, gain, present,
                 basis, rec_time, rec_value, rec_length, when, factor,
             )  # fmt: skip
+            immediate, ones = immediate + done, ones + of_one
             at += fed_rec * (end - e)
             if pieces[piece, 6] != 0:
                 m = 0
@@ -274,6 +285,7 @@ def add_block(
                         add_up(width, columns, at + g, basis[g], when, factor, 1, m)
                 at += channels
                 immediate += channels * m
+                ones += 0 if single else channels * m
                 for q in range(trained):
                     for j in range(width):
                         columns[at, j] = direct[u, q, j]
@@ -295,6 +307,8 @@ def add_block(
                 for j in range(w):
                     M[b, to, j] += turned[r, j]
         count[home, IMMEDIATE] += immediate * rows
+        count[home, ONES_INFLUENCE] += ones * rows
+        count[home, STEP_READ] += immediate
         count[home, ROWS] += rows
-        count[home, WORDS_READ] += rows * w
+        count[home, WORDS_READ] += rows * (w + immediate)
         count[home, WORDS_WRITTEN] += rows * w

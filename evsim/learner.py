@@ -12,22 +12,23 @@ from typing import Any, ClassVar
 import numpy as np
 
 from evsim.check import as_floats, check_choice, check_count, own_floats
-from evsim.cost import Rates, Work
-from evsim.forward import STEP, Forward
+from evsim.cost import Costed
+from evsim.forward import Forward
 from evsim.jit import bind
 from evsim.loss import KINDS, send_down, tell
 from evsim.memory import count_bytes, zeros
 from evsim.network import check_network
-from evsim.opcount import UPDATE, new_count, totals
+from evsim.opcount import SEQUENCES, new_count
 from evsim.pressure import Pressure
 from evsim.quiet import as_quiet
 from evsim.renewal import Renewal
-from evsim.saved import check_state, copy_slots, restore
+from evsim.saving import Saving
 from evsim.sharing import Sharing
 from evsim.targets import one_target, run_targets
+from evsim.work import account, count_update
 
 
-class Learner(Renewal, Sharing):
+class Learner(Costed, Renewal, Saving, Sharing):
     """Base of the learners. See the class of the learner for what it computes.
 
     net: Network. loss: "cross_entropy", "binary_cross_entropy" or "mse". streams: independent sequences carried side by
@@ -197,6 +198,7 @@ class Learner(Renewal, Sharing):
         self._forward.reset()
         self._open = 0
         self._stepped = self._begun = False
+        self._fresh = True  # sequences are counted once they have a step
 
     def update(self, optimizer, clip=None):
         """One optimiser step with the gradient divided by streams, its norm cut to `clip` if given; then zeroes it.
@@ -217,7 +219,7 @@ class Learner(Renewal, Sharing):
         optimizer.apply(self.net.trained, gradient, *self._to_decay(optimizer))
         self.net.project()
         self._stepped = False
-        self._counts[0][-1, UPDATE] += gradient.size
+        count_update(self._counts[0], self.net, len(self._gradient), optimizer, clip)
         self.zero_gradients()
         return norm
 
@@ -234,8 +236,11 @@ class Learner(Renewal, Sharing):
 
     @property
     def ops(self):
-        """dict of the counted work since construction, summed over layers and streams."""
-        return totals(self.counts)
+        """dict of the counted work since construction, summed over streams: totals, and by layer and part.
+
+        As in `evsim.opcount` and `evsim.work`; `evsim.energy` prices it.
+        """
+        return account(self.counts, self.net, self.memory, len(self._gradient), self.threads)
 
     @property
     def memory(self):
@@ -256,90 +261,6 @@ class Learner(Renewal, Sharing):
 
     def _engine_memory(self):
         return {}
-
-    def cost(self, activity=0.1, phi_rate=0.2, input_activity=1.0):
-        """dict of the multiply-adds to expect of one step of one stream: "forward", "learn" and their sum, "total".
-
-        activity, phi_rate: fractions of units with an event, and with d(event)/d(state) != 0, at a step;
-        input_activity: of inputs that are not 0. Known before the first step; `ops` has what was counted.
-        """
-        rates = Rates.checked(activity=activity, phi_rate=phi_rate, input_activity=input_activity)
-        self._check_masks()
-        work = Work(self.net, rates)
-        forward, learn = work.forward(), self._work_of(work)
-        return {"forward": forward, "learn": learn, "total": forward + learn}
-
-    def _work_of(self, work):
-        """Multiply-adds of learning, of one step of one stream, for an `evsim.cost.Work`."""
-        raise NotImplementedError
-
-    # Saving
-
-    def state(self):
-        """dict of arrays from which `load_state` continues bit for bit."""
-        self._check_masks()
-        forward = self._forward
-        if self._open and not self.keeps:
-            self._make_room(0, self.streams, self._open, 0)
-            self._open = 0
-        slots = copy_slots(self._slots(), self._open + 1, self.streams, self._told)
-        return {
-            "streams": np.array(self.streams), "stepped": np.array(self._stepped), "open": np.array(self._open),
-            "stale": np.array(self._version != self.net.version),
-            "gradient": self._gradient.copy(), "loss": self._loss.copy(), "counts": self.counts,
-            "stored": forward.stored.copy(), **slots, **self._pressed(),
-        }  # fmt: skip
-
-    def _pressed(self):
-        """Name -> array of what `quiet` remembers."""
-        if self._pressure is None:
-            return {}
-        return {"rate": self._pressure.rate.copy(), "penalty": self._pressure.penalty.copy()}
-
-    def _slots(self):
-        """Name -> array of those whose slots 0..open make up the state."""
-        forward = self._forward
-        found = {name: forward.arrays[name] for name in (STEP if self.keeps else ("y", "phi", "D"))}
-        if not self.keeps:
-            return found
-        owed = ("pressed", "force", "force_q") if self.quiet else ()
-        found |= {name: forward.arrays[name] for name in owed}
-        return {**found, "x": forward.x, "told": self._told, "delta": self._delta}
-
-    def load_state(self, state):
-        """Continue from what `state` gave, for a learner of the same network and options.
-
-        ValueError, and no change, if it is not for this one.
-        """
-        restore(self, state)
-
-    def _load(self, state):
-        capacity, steps = len(state["stored"]), int(state["open"])
-        if capacity != self._forward.x.shape[0]:
-            self._allocate(capacity, self._forward.slots)
-        self.reset()
-        self._need(steps)
-        if not 0 <= steps <= self._forward.slots:
-            raise ValueError(f"the learner's state has {steps} open steps, but there is room for {self._forward.slots}")
-        wanted = self.state() | {name: array[:, : steps + 1] for name, array in self._slots().items()}
-        check_state(state, wanted, lambda name, array: self._state_shapes(name, array, steps))
-        if not 1 <= state["streams"] <= capacity:
-            raise ValueError(f"the learner's state has {state['streams']} streams, but room for 1 to {capacity}")
-        self.streams, self._stepped, self._open = int(state["streams"]), bool(state["stepped"]), steps
-        self._version = self.net.version - int(state["stale"])
-        self._forward.stored[:], self._gradient[:], self._loss[:] = state["stored"], state["gradient"], state["loss"]
-        for name, array in self._slots().items():
-            array[:, : steps + 1] = state[name]
-        if self._pressure is not None:
-            self._pressure.rate[:], self._pressure.penalty[:] = state["rate"], state["penalty"]
-        held = self._forward.stored, self._forward.y[:, 0], self._forward.phi[:, 0]
-        self._begun = steps > 0 or any(array.any() for array in held)
-        for count in self._counts:
-            count[:] = 0
-        self._counts[0][:] = state["counts"]
-
-    def _state_shapes(self, name, array, steps):
-        return (array.shape,)
 
     def __getstate__(self):
         """For copies and pickles: threads and bound kernels are made anew."""
@@ -395,6 +316,9 @@ class Learner(Renewal, Sharing):
                 self._pressure.refresh()
         self._begun = True
         self._need(steps)
+        if self._fresh:
+            self._counts[0][0, SEQUENCES] += self.streams
+            self._fresh = False
 
     def _make_room(self, lo, hi, at, worker):
         """Close the open block of `at` slots if it is full, or has been read; returns how many slots are then taken."""

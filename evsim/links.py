@@ -4,6 +4,7 @@ They are the same for every column of the influence matrix, so they are found on
 """
 
 from evsim.jit import jit, jit_inline
+from evsim.opcount import COEFFICIENTS, STEP_READ, WEIGHTS
 
 
 @jit
@@ -95,3 +96,22 @@ def link(
                 )  # fmt: skip
         ptr[t, units] = e
         begin[t, layers.shape[0]] = listed
+
+
+@jit
+def count_links(steps, layers, layer_of, ptr, mid, count):
+    """Count what `link` has done: B W over the fed channels, and the gain, for each state of the target of an edge."""
+    units = layer_of.shape[0]
+    for level in range(layers.shape[0]):
+        first, states = layers[level, 1], layers[level, 0]
+        end = layers[level + 1, 1] if level + 1 < layers.shape[0] else units
+        products, edges = 0, 0
+        for t in range(1, steps + 1):
+            edges += ptr[t, end] - ptr[t, first]
+            recurrent = 0
+            for u in range(first, end):
+                recurrent += mid[t, u] - ptr[t, u]
+            products += recurrent * layers[level, 4] + (ptr[t, end] - ptr[t, first] - recurrent) * layers[level, 3]
+        count[level, COEFFICIENTS] += states * (products + edges)
+        count[level, WEIGHTS] += states * products
+        count[level, STEP_READ] += states * products

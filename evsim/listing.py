@@ -4,13 +4,14 @@ They are made once and serve every group of rows in `evsim.lanes`.
 """
 
 from evsim.jit import jit
+from evsim.opcount import COEFFICIENTS, STEP_READ, WEIGHTS
 from evsim.sweep import moves
 
 
 @jit
 def list_sources(
     b, t, slot, up, offset, layers, first_state, fed, ptr, target, at, theta, B, phi, present, source, end, begin,
-    state, coef,
+    state, coef, count,
 ):  # fmt: skip
     """List the edges along which slot t hears the events of `slot`, by source, with a coefficient per target state.
 
@@ -30,7 +31,7 @@ def list_sources(
         if width == 0:
             continue
         states, channels, only = layers[upper, 0], fed[upper], fed[upper, 0]
-        last = layers[level + 1, 1] if level + 1 < levels else units
+        last, weighed = layers[level + 1, 1] if level + 1 < levels else units, 0
         for u in range(layers[level, 1], last):
             if not moves(phi, b, slot, u, layers[level, 0]):
                 continue
@@ -39,6 +40,7 @@ def list_sources(
                 i, p = target[edge], at[edge]
                 if not present[i, t]:
                     continue  # nothing reads such a unit's state
+                weighed += 1
                 if states == 1 and width == 1:
                     total = slopes[i, 0, only] * theta[p]
                     if total != 0:
@@ -58,6 +60,9 @@ def list_sources(
                 source[t, a] = u
                 end[t, a] = e
                 a += 1
+        count[upper, COEFFICIENTS] += weighed * states * width
+        count[upper, WEIGHTS] += weighed * states * width
+        count[upper, STEP_READ] += weighed * states * width
     begin[t, levels] = a
 
 
@@ -95,6 +100,7 @@ def list_block(
     b, steps, layers, layer_of, first_state, n_in, in_fed, in_ptr, in_target, in_at, rec_fed, rec_ptr, rec_target,
     rec_at, theta, B, C, phi, x, y, rec_source, rec_end, rec_begin, rec_state, rec_coef, in_source, in_end,
     in_begin, in_state, in_coef, rec_time, rec_value, rec_length, in_time, in_value, in_length, gain, local, present,
+    count,
 ):  # fmt: skip
     """List a block's edges and events; returns (edges along which influence flows, own inputs), both over all slots."""
     flows, own = 0, 0
@@ -102,11 +108,11 @@ def list_block(
     for t in range(1, steps + 1):
         list_sources(
             b, t, t - 1, 0, 0, layers, first_state, rec_fed, rec_ptr, rec_target, rec_at, theta, B, phi, present,
-            rec_source, rec_end, rec_begin, rec_state, rec_coef,
+            rec_source, rec_end, rec_begin, rec_state, rec_coef, count,
         )  # fmt: skip
         list_sources(
             b, t, t, 1, n_in, layers, first_state, in_fed, in_ptr, in_target, in_at, theta, B, phi, present, in_source,
-            in_end, in_begin, in_state, in_coef,
+            in_end, in_begin, in_state, in_coef, count,
         )  # fmt: skip
         for end, begin in ((rec_end, rec_begin), (in_end, in_begin)):
             last = begin[t, layers.shape[0]]

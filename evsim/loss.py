@@ -3,7 +3,7 @@
 import math
 
 from evsim.jit import jit
-from evsim.opcount import FORWARD, GRADIENT
+from evsim.opcount import GRADIENT, GRADIENTS, ONES_GRADIENT, SENT
 from evsim.readout import read_out
 
 KINDS = {"cross_entropy": 0, "binary_cross_entropy": 1, "mse": 2}
@@ -50,12 +50,14 @@ def send_down(b, t, d_out, first, n, weight_at, back, y, phi, delta, gradient, c
         for o in range(n_out):
             delta[b, t, o] += d_out[o]
         return
+    speaking, ones, moving = 0, 0, 0
     for i in range(n):
         v = y[b, t, first + i]
         if v != 0:
             for o in range(n_out):
                 gradient[b, weight_at + o * n + i] += d_out[o] * v
-            count[GRADIENT] += n_out
+            speaking += 1
+            ones += v == 1
         moves = False
         for k in range(phi.shape[3]):
             moves = moves or phi[b, t, first + i, k] != 0
@@ -63,8 +65,12 @@ def send_down(b, t, d_out, first, n, weight_at, back, y, phi, delta, gradient, c
             total = 0.0 * d_out[0]
             for o in range(n_out):
                 total += back[weight_at + o * n + i] * d_out[o]
-            count[FORWARD] += n_out
+            moving += 1
             delta[b, t, i] += total
+    count[GRADIENT] += (speaking + moving) * n_out
+    count[ONES_GRADIENT] += ones * n_out
+    count[GRADIENTS] += speaking * n_out
+    count[SENT] += moving * n_out
     for o in range(n_out):
         gradient[b, weight_at + n_out * n + o] += d_out[o]
 

@@ -1,20 +1,22 @@
 """Numba: what a run does with evsim's own learners. `evsim.models.run.Torch` does the same with torch models."""
 
 from evsim.build import build_compared, build_trainer, updates_per_epoch
-from evsim.opcount import dense_rtrl_macs
+from evsim.joules import DEFAULT, energy, load_profile
 from evsim.registry import lookup
 from evsim.rewiring import density_of
 from evsim.trainer import Trainer
 from evsim.warmup import warm_up
+from evsim.work import shortened
 
 
 class Numba:
     """The steps of a run, in which settings are those of a single seed."""
 
     medians = (
-        "test_accuracy", "test_loss", "activity", "phi_rate", "density", "macs_per_step", "train_seconds", "steps",
+        "test_accuracy", "test_loss", "activity", "phi_rate", "density", "macs_per_step", "joules_per_step",
+        "joules_per_inference", "joules_per_sample", "train_seconds", "steps",
     )  # fmt: skip
-    shared = ("dense_rtrl_macs_per_step",)  # what all seeds have in common
+    shared = ("dense_rtrl_macs_per_step", "dense_bptt_macs_per_step", "profile")  # what all seeds have in common
     build = staticmethod(build_trainer)
     prepare = staticmethod(warm_up)
 
@@ -26,6 +28,7 @@ class Numba:
     @staticmethod
     def resume(checkpoint, settings, task):
         """The trainer that wrote `checkpoint`, where it then stood."""
+        load_profile(settings.get("profile", DEFAULT))  # what is wrong shows before anything is done
         compare = (lambda net: build_compared(settings, net, task.loss)) if "compare" in settings else None
         return Trainer.resume(checkpoint, task, compare)
 
@@ -44,9 +47,10 @@ class Numba:
         return trainer.learner.memory["total"]
 
     @staticmethod
-    def figures(trainer):
+    def figures(trainer, settings):
         """What came out, for the summary."""
         found, ops = trainer.evaluate(), trainer.learner.ops
+        joules = energy(ops, settings.get("profile", DEFAULT))
         last = trainer.history[-1]
         return {
             "test_accuracy": found["accuracy"],
@@ -57,7 +61,11 @@ class Numba:
             "activity_per_layer": found["activity_per_layer"],
             "density": density_of(trainer.net),
             "macs_per_step": ops["multiply_adds"] / max(ops["steps"], 1),
-            "dense_rtrl_macs_per_step": dense_rtrl_macs(trainer.net),
+            "dense_rtrl_macs_per_step": ops["dense"]["rtrl"],
+            "dense_bptt_macs_per_step": ops["dense"]["bptt"],
+            **{name: joules[name] for name in ("joules_per_step", "joules_per_inference", "joules_per_sample")},
+            "profile": joules["profile"],
+            "ops": shortened(ops),
             "steps": ops["steps"],
             **({"compare": last["compare"]} if "compare" in last else {}),
         }

@@ -67,6 +67,7 @@ class Optimizer:
     numbers: tuple[str, ...] = ()
     weight_decay = 0.0
     decay = "all"
+    arithmetic = 0  # for each parameter, beyond one multiply-add; a root or a division counts as one
 
     def __init__(self, lr: float | Schedule):
         self.schedule = as_schedule(lr)
@@ -192,6 +193,7 @@ class SGD(Optimizer):
         self._set_decay(weight_decay, decay)
         self.momentum = check_below_one("momentum", momentum)
         self.slots = ("velocity",) if self.momentum else ()
+        self.arithmetic = len(self.slots)
 
     def _update(self, theta, gradient, rate, decayed):
         real = theta.dtype.type
@@ -220,6 +222,7 @@ class Adam(Optimizer):
     kind = "adam"
     slots = ("mean", "square")
     numbers = ("beta1", "beta2", "epsilon", "weight_decay", "decay")
+    arithmetic = 10  # 2 for the mean, 3 for the square, and 6 in all for theta
 
     def __init__(
         self,

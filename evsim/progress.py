@@ -68,7 +68,8 @@ class TrainingProgress:
             right = "" if accuracy is None else f"accuracy {accuracy:.1%} "
             return f"{told} {right}" + ("" if activity is None else f"active {activity:.1%}")
         right = "" if accuracy is None else f", accuracy {accuracy:.2%}"
-        return f"{told}{right}" + ("" if activity is None else f", activity {activity:.2%}")
+        macs = f", {_rounded(info['macs_per_step'])} MACs/step" if "macs_per_step" in info else ""
+        return f"{told}{right}" + ("" if activity is None else f", activity {activity:.2%}") + macs
 
     def _told(self, loss, short=False):
         """The loss, or what the task says in place of it."""
@@ -77,6 +78,14 @@ class TrainingProgress:
             unit = name.replace("_", " ")
             return f"{'bits' if short and unit.startswith('bits') else unit} {value:.{places}f}"
         return f"loss {loss:.{places}f}"
+
+
+def _rounded(count):
+    """A count as in 87, 4.2k, 1.3M."""
+    for size, unit in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if count >= size:
+            return f"{count / size:.1f}{unit}"
+    return f"{count:.0f}"
 
 
 def _clock(seconds):

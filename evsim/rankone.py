@@ -16,7 +16,19 @@ import numpy as np
 
 from evsim.drive import drive
 from evsim.jit import jit
-from evsim.opcount import GRADIENT, IMMEDIATE, LEAK, PROPAGATE
+from evsim.opcount import (
+    BACK,
+    GRADIENT,
+    GRADIENTS,
+    IMMEDIATE,
+    LEAK,
+    ONES_INFLUENCE,
+    PROPAGATE,
+    READ,
+    WEIGHTS,
+    WORDS_READ,
+    WORDS_WRITTEN,
+)
 from evsim.sweep import go_back
 
 
@@ -64,19 +76,21 @@ def push(
         channels = layers[level, 5]
         end = layers[level + 1, 1] if level + 1 < levels else units
         pre[first:end, :channels] = 0
+        done, ones = 0, 0
         if level > 0:
             below = layers[level - 1, 1]
             shown(b, t, below, first, layers[level - 1, 0], phi, s, moved)
-            count[level, PROPAGATE] += drive(
+            done, ones = drive(
                 pre.T, in_fed[level, :fed_in], moved[below:first], in_ptr[n_in + below : n_in + first + 1], in_target,
                 in_at, theta, active,
             )  # fmt: skip
         if fed_rec > 0:
             shown(b, t - 1, first, end, states, phi, s, moved)
-            count[level, PROPAGATE] += drive(
+            more, more_ones = drive(
                 pre.T, rec_fed[level, :fed_rec], moved[first:end], rec_ptr[first : end + 1], rec_target, rec_at, theta,
                 active,
             )
+            done, ones = done + more, ones + more_ones
         for u in range(first, end):
             for k in range(states):
                 total = 0 * s[b, u, 0]
@@ -87,7 +101,11 @@ def push(
                 mixed[k] = total
             for k in range(states):
                 s[b, u, k] = mixed[k]
+        count[level, PROPAGATE] += done
+        count[level, ONES_INFLUENCE] += ones
+        count[level, WEIGHTS] += done
         count[level, LEAK] += (end - first) * states * states
+        count[level, BACK] += (end - first) * states
 
 
 @jit
@@ -150,6 +168,8 @@ def read(b, t, layers, local_q, local_at, phi, D, delta, s, share, gradient, cou
         for j in range(columns):
             gradient[b, j] += along * share[b, j]
         count[top, GRADIENT] += columns
+        count[top, READ] += columns
+        count[top, GRADIENTS] += columns
 
 
 @jit
@@ -169,6 +189,8 @@ def read_force(b, t, layers, local_q, local_at, pressed, force, force_q, s, shar
         for j in range(columns):
             gradient[b, j] += along * share[b, j]
         count[levels - 1, GRADIENT] += columns
+        count[levels - 1, READ] += columns
+        count[levels - 1, GRADIENTS] += columns
 
 
 @jit
@@ -213,6 +235,8 @@ def follow(
                 own[b, j] = 0
             count[top, LEAK] += columns
             count[top, IMMEDIATE] += columns
+            count[top, WORDS_READ] += 2 * columns
+            count[top, WORDS_WRITTEN] += 2 * columns
             read_force(b, t, layers, local_q, local_at, pressed, force, force_q, s, share, gradient, count)
             if told[b, t]:
                 read(b, t, layers, local_q, local_at, phi, D, delta, s, share, gradient, count)

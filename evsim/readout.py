@@ -8,7 +8,7 @@ from evsim.check import check_count
 from evsim.drive import drive, speakers
 from evsim.jit import jit
 from evsim.layer import Layer
-from evsim.opcount import FORWARD, STEPS
+from evsim.opcount import FORWARD, ONES_FORWARD, STEPS
 
 
 @jit
@@ -30,10 +30,11 @@ def read_out(lo, hi, start, steps, first, n, weight_at, packed, theta, y, out, a
             bias = theta[weight_at + n_out * n :]
             for o in range(n_out):
                 to[o] = bias[o]
-            found = speakers(said, active)
+            found, ones = speakers(said, active), 0
             for k in range(found):
                 i = np.int64(active[k])
                 v = said[i]
+                ones += v == 1
                 if packed:
                     weight = theta[weight_at + i * n_out : weight_at + (i + 1) * n_out]
                     for o in range(n_out):
@@ -42,6 +43,7 @@ def read_out(lo, hi, start, steps, first, n, weight_at, packed, theta, y, out, a
                     for o in range(n_out):
                         to[o] += theta[weight_at + o * n + i] * v
             count[FORWARD] += found * n_out
+            count[ONES_FORWARD] += ones * n_out
 
 
 @jit
@@ -60,7 +62,9 @@ def _run_leaky(
             for i in range(n):
                 a[0, i] = theta[bias_at[i]]
             heard = x[b, t, x_first : x_first + in_ptr.shape[0] - 1]
-            count[FORWARD] += drive(a, in_channels, heard, in_ptr, in_target, in_at, theta, active)
+            done, ones = drive(a, in_channels, heard, in_ptr, in_target, in_at, theta, active)
+            count[FORWARD] += done
+            count[ONES_FORWARD] += ones
             count[STEPS] += 1
             for i in range(n):
                 u = first + i

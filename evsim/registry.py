@@ -92,7 +92,7 @@ def lookup(kind: str, name: str) -> Any:
     table = _table(kind)
     if name not in table:
         known = ", ".join(sorted(table)) or "none yet"
-        raise ValueError(f"{kind} {name!r} is unknown: choose one of {known}{_nearest(name, table)}")
+        raise ValueError(f"{kind} {name!r} is unknown: choose one of {known}{nearest(name, table)}")
     module, attribute = table[name].split(":")
     found = load_optional(module, f"{kind} {name!r}")
     if not hasattr(found, attribute):
@@ -118,10 +118,11 @@ def load_optional(module: str, purpose: str) -> ModuleType:
 def _table(kind: str) -> dict[str, str]:
     if kind not in _TABLES:
         known = ", ".join(_TABLES)
-        raise ValueError(f"kind={kind!r} is unknown: choose one of {known}{_nearest(kind, _TABLES)}")
+        raise ValueError(f"kind={kind!r} is unknown: choose one of {known}{nearest(kind, _TABLES)}")
     return _TABLES[kind]
 
 
-def _nearest(given: object, known) -> str:
+def nearest(given: object, known) -> str:
+    """What was probably meant, as the end of a sentence, or nothing."""
     near = difflib.get_close_matches(str(given), list(known), 1)
     return f"; did you mean {near[0]!r}?" if near else ""

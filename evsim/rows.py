@@ -62,6 +62,15 @@ def show(Y, at, M, to, w, scale, states, phi, b, t, u):
 
 
 @jit_inline
+def count_shown(states, phi, b, t, u):
+    """Rows of M that `show` reads: that of the first state, and of others that move the event."""
+    read = 1
+    for k in range(1, states):
+        read += phi[b, t, u, k] != 0
+    return read
+
+
+@jit_inline
 def first_local(column, pieces, piece, layers, level):
     """Place, in its tile, of the first trained local parameter of the unit whose piece ends with them."""
     edges = layers[level, 3] * (pieces[piece, 3] - pieces[piece, 2])
@@ -80,8 +89,11 @@ def show_locals(Y, at, gain, D, b, t, u, column, pieces, piece, layers, level, l
 
 @jit_inline
 def add_edges(M, b, to, at, t, u, states, channels, fed, level, values, slot, source, e, end, B):
-    """Add B z to a unit's rows, from column `at` on, for the edges e..end-1 whose source z is not zero at `slot`."""
-    done = 0
+    """Add B z to a unit's rows, from column `at` on, for the edges e..end-1 whose source z is not zero at `slot`.
+
+    Returns the additions done, and those of them with z = 1.
+    """
+    done, ones = 0, 0
     for edge in range(e, end):
         v = values[b, slot, source[edge]]
         if v != 0:
@@ -89,8 +101,9 @@ def add_edges(M, b, to, at, t, u, states, channels, fed, level, values, slot, so
                 for g in range(channels):
                     M[to + k, at + g] += B[b, t, u, k, fed[level, g]] * v
             done += states * channels
+            ones += states * channels if v == 1 else 0
         at += channels
-    return done
+    return done, ones
 
 
 @jit_inline
@@ -98,15 +111,16 @@ def add_own(
     M, to, states, column, pieces, piece, b, t, u, layers, level, in_fed, rec_fed, local_q, heard, in_source,
     rec_source, y, B, C,
 ):  # fmt: skip
-    """Add a unit's own inputs, biases and local parameters to its rows; returns the additions done."""
+    """Add a unit's own inputs, biases and local parameters to its rows; returns as `add_edges` does."""
     fed_in, fed_rec, channels, trained = layers[level, 3], layers[level, 4], layers[level, 5], layers[level, 6]
     at = pieces[piece, 1] - column
     e, end = pieces[piece, 2], pieces[piece, 3]
-    done = add_edges(M, b, to, at, t, u, states, fed_in, in_fed, level, heard, t, in_source, e, end, B)
+    done, ones = add_edges(M, b, to, at, t, u, states, fed_in, in_fed, level, heard, t, in_source, e, end, B)
     at += fed_in * (end - e)
     e, end = pieces[piece, 4], pieces[piece, 5]
-    done += add_edges(M, b, to, at, t, u, states, fed_rec, rec_fed, level, y, t - 1, rec_source, e, end, B)
+    more, more_ones = add_edges(M, b, to, at, t, u, states, fed_rec, rec_fed, level, y, t - 1, rec_source, e, end, B)
     at += fed_rec * (end - e)
+    done, ones = done + more, ones + more_ones
     if pieces[piece, 6] != 0:
         for k in range(states):
             for g in range(channels):
@@ -114,4 +128,5 @@ def add_own(
             for q in range(trained):
                 M[to + k, at + channels + q] += C[b, t, u, k, local_q[level, q]]
         done += states * (channels + trained)
-    return done
+        ones += states * (channels + trained)
+    return done, ones

@@ -135,7 +135,7 @@ def _train_one(folder, whole, settings, task, label, trainers):
         _fit(trainer, folder, settings["epochs"], label, task)
         summary = {
             "task": task.name, "seed": settings["seed"], **trainer.task.reached(),
-            **backend_of(settings).figures(trainer), "peak_bytes": peak_bytes(),
+            **backend_of(settings).figures(trainer, settings), "peak_bytes": peak_bytes(),
             "train_seconds": round(sum(row["seconds"] for row in trainer.history), 3), "config": settings,
         }  # fmt: skip
     except KeyboardInterrupt:
@@ -178,7 +178,7 @@ def _compare(folder, settings, chosen):
 
 
 def _same(name, value, settings):
-    if name in ("data", "text", "vocabulary"):
+    if name in ("data", "text", "vocabulary") or (name == "profile" and value.endswith(".toml")):
         value = str(Path(value).resolve())
     return name in settings and value == settings[name]
 

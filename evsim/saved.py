@@ -2,6 +2,8 @@
 
 import numpy as np
 
+from evsim.opcount import widened
+
 
 def check_state(state, wanted, shapes):
     """ValueError unless `state` has the arrays of `wanted`: kinds, one of shapes(name, array), finite."""
@@ -32,6 +34,8 @@ def copy_slots(slots, count, streams, told):
 def restore(learner, state):
     """Let a learner take up `state`; ValueError, and the state it had, if that is not for it."""
     before = learner.state()
+    if "fresh" not in state and "counts" in state:  # of before sequences and words were counted
+        state = {**state, "fresh": np.array(False), "counts": widened(np.asarray(state["counts"]))}
     if set(state) != set(before):
         raise ValueError(f"the learner's state holds {sorted(state)}, but {sorted(before)} are needed")
     try:

@@ -4,10 +4,12 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
+from evsim.joules import MODEL, load_profile, profiles
 from evsim.registry import lookup, names
 
+_UNITS = ((1.0, "J"), (1e-3, "mJ"), (1e-6, "uJ"), (1e-9, "nJ"), (1e-12, "pJ"))
 LARGEST = 2048  # units up to which plans look
-KINDS = ("cells", "learners", "tasks", "exports")
+KINDS = ("cells", "learners", "tasks", "exports", "profiles")
 
 
 def show_summary(summary, err=False):
@@ -20,7 +22,14 @@ def show_summary(summary, err=False):
     for name, text in _lines(summary):
         table.add_row(name, text)
     console.print(table)
+    _show_model(console, summary)
     _show_compared(console, summary)
+
+
+def _show_model(console, summary):
+    """What joules are, where there are any."""
+    if "joules_per_step" in summary:
+        console.print(f"joules: {summary['profile']}. {MODEL}", soft_wrap=True)
 
 
 def show_seeds(summary, err=False):
@@ -50,6 +59,11 @@ def show_seeds(summary, err=False):
         times = _times(dense, summary["macs_per_step"])
         peak = f"multiply-adds are per step, where dense RTRL needs {_count(dense)}, {times} times as many; {peak}"
     console.print(peak, soft_wrap=True)
+    if "joules_per_step" in summary:
+        whole, alone = (form_joules(summary[f"joules_per_{name}"]) for name in ("sample", "inference"))
+        told = f"{alone} per inference, {whole} per learned sequence"
+        console.print(f"medians: {form_joules(summary['joules_per_step'])} per step, {told}", soft_wrap=True)
+    _show_model(console, summary)
     _show_compared(console, summary)
 
 
@@ -89,7 +103,7 @@ def show_contest(found, err=False):
         "test_accuracy": ("accuracy", _percent), "test_loss": ("loss", _number),
         "bits_per_character": ("bits/char", _number), "perplexity": ("perplexity", _tenths),
         "steps": ("steps", _count), "updates": ("updates", _count),
-        "cpu_seconds": ("CPU s", _tenths), "stored_bytes": ("stored", _small_bytes), "peak_bytes": ("peak", _bytes),
+        "cpu_seconds": ("CPU s", _tenths), "stored_bytes": ("stored", form_bytes), "peak_bytes": ("peak", _bytes),
     }  # fmt: skip
     columns = {name: form for name, form in columns.items() if any(name in row for row in rows)}
     words = [word for row in rows for word in row["learner"].split()]
@@ -113,7 +127,7 @@ def show_plan(rows, err=False):
         table.add_column(title, justify="left" if title == "learner" else "right", no_wrap=True)
     for row in rows:
         cells = [
-            row["learner"], _word(row["exact"]), _small_bytes(row["bytes"]), _count(row["multiply_adds"]),
+            row["learner"], _word(row["exact"]), form_bytes(row["bytes"]), _count(row["multiply_adds"]),
             f"{row['microseconds']:,.0f}" if row["microseconds"] >= 100 else _tenths(row["microseconds"]),
         ]  # fmt: skip
         if limited:
@@ -140,8 +154,10 @@ def show_list(kind, table_of):
 
 def listing(kinds):
     """dict kind -> list of dicts with what there is to choose from."""
-    rows = {"cells": _cell_row, "learners": _learner_row, "tasks": _task_row, "exports": _export_row}
-    return {kind: [{"name": name, **rows[kind](name)} for name in names(kind[:-1])] for kind in kinds}
+    rows = {"cells": _cell_row, "learners": _learner_row, "tasks": _task_row, "exports": _export_row,
+            "profiles": _profile_row}  # fmt: skip
+    known = {kind: profiles() if kind == "profiles" else names(kind[:-1]) for kind in kinds}
+    return {kind: [{"name": name, **rows[kind](name)} for name in known[kind]] for kind in kinds}
 
 
 def _cell_row(name):
@@ -167,6 +183,15 @@ def _export_row(name):
     return {"what": (lookup("export", name).__doc__ or "").strip().partition("\n")[0]}
 
 
+def _profile_row(name):
+    found = load_profile(name)
+    prices = (f"{price.replace('_', ' ')} {cost:g}" for price, cost in found["compute"].items())
+    words = (f"{form_bytes(one['bytes']) if 'bytes' in one else 'beyond'} {one['read']:g}" for one in found["memory"])
+    return {
+        "a_model_of": found["what"], "compute_in_pJ": ", ".join(prices), "a_word_from_memory_in_pJ": ", ".join(words)
+    }  # fmt: skip
+
+
 def _title(summary):
     return summary.get("title") or summary["task"]
 
@@ -176,6 +201,8 @@ def _lines(summary):
     forms = {
         "accuracy": _percent, "loss": _number, "character": _number, "perplexity": _number, "activity": _percent,
         "phi_rate": _percent, "macs_per_step": _count, "dense_rtrl_macs_per_step": _count, "peak_bytes": _bytes,
+        "dense_bptt_macs_per_step": _count, "joules_per_step": form_joules, "joules_per_inference": form_joules,
+        "joules_per_sample": form_joules,
         "train_seconds": _tenths, "updates": _count, "train_cpu_seconds": _tenths, "graph_elements": _tenths,
         "graph_bytes": _bytes, "symbols": _count, "repeats": _count, "length": _count,
         "cosine": _number,
@@ -184,7 +211,10 @@ def _lines(summary):
         "phi_rate": "phi-rate", "macs_per_step": "multiply-adds per step", "peak_bytes": "peak memory",
         "dense_rtrl_macs_per_step": "dense RTRL's multiply-adds per step", "train_seconds": "training seconds",
         "train_cpu_seconds": "CPU seconds", "graph_elements": "steps and predictions in a stream's graph",
-        "graph_bytes": "saved for backward", "synthetic_cosine": "cosine of guesses with what was found",
+        "dense_bptt_macs_per_step": "dense BPTT's multiply-adds per step",
+        "joules_per_inference": "joules per inference (a sequence)",
+        "joules_per_sample": "joules per learned sequence", "graph_bytes": "saved for backward",
+        "synthetic_cosine": "cosine of guesses with what was found",
     }  # fmt: skip
     for name, value in summary.items():
         form = forms.get(name) or forms.get(name.rpartition("_")[2])
@@ -214,6 +244,19 @@ def _tenths(value):
     return "-" if value is None else f"{value:.1f}"
 
 
+def unit_of(joules):
+    """(size, name) of a unit in which so many joules are easily read."""
+    return next((one for one in _UNITS if joules >= one[0]), _UNITS[-1])
+
+
+def form_joules(value):
+    """Joules in a unit in which they are easily read."""
+    if value is None:
+        return "-"
+    size, unit = unit_of(value)
+    return f"{value / size:,.3g} {unit}" if value < 1000 else f"{value:,.0f} J"
+
+
 def _count(value):
     return "-" if value is None else f"{value:,.0f}"
 
@@ -224,7 +267,7 @@ def _bytes(value):
     return f"{value / 2**20:,.1f} MiB"
 
 
-def _small_bytes(value):
+def form_bytes(value):
     return _bytes(value) if value >= 2**20 else f"{value / 2**10:,.1f} KiB"
 
 

@@ -13,7 +13,20 @@ W_in^T is the derivative to the inputs.
 """
 
 from evsim.jit import jit, jit_inline
-from evsim.opcount import GRADIENT, IMMEDIATE, LEAK, PROPAGATE
+from evsim.opcount import (
+    BACK,
+    GRADIENT,
+    GRADIENTS,
+    IMMEDIATE,
+    LEAK,
+    ONES_INFLUENCE,
+    PROPAGATE,
+    READ,
+    STEP_READ,
+    STEP_WRITTEN,
+    SUMS,
+    WEIGHTS,
+)
 
 
 @jit_inline
@@ -98,7 +111,7 @@ def go_back(
                 states, first, fed_in, fed_rec = layers[level, 0], layers[level, 1], layers[level, 3], layers[level, 4]
                 channels, trained = layers[level, 5], layers[level, 6]
                 end = layers[level + 1, 1] if level + 1 < levels else units
-                leak, propagate, immediate = 0, 0, 0
+                propagate, immediate, ones, alive_units = 0, 0, 0, 0
                 some = False
                 for u in range(first, end):
                     if eta[u] != 0:
@@ -114,6 +127,7 @@ def go_back(
                     if not alive:
                         continue
                     some = True
+                    alive_units += 1
                     if states == 1:
                         carried = lam[b, u, 0]
                         for g in range(channels):
@@ -123,8 +137,6 @@ def go_back(
                         for q in range(trained):
                             gradient[b, local_at[u, local_q[level, q]]] += carried * C[b, t, u, 0, local_q[level, q]]
                         lam[b, u, 0] = carried * A[b, t, u, 0, 0]
-                        immediate += channels + trained
-                        leak += 1
                         continue
                     for k in range(states):
                         carried = lam[b, u, k]
@@ -135,8 +147,6 @@ def go_back(
                             gradient[b, local_at[u, local_q[level, q]]] += carried * C[b, t, u, k, local_q[level, q]]
                     for g in range(channels):
                         gradient[b, bias_at[u] + g] += slope[u, g]
-                    immediate += channels + states * trained
-                    leak += states * states
                     for k in range(states):
                         for c in range(states):
                             mixed[c] += lam[b, u, k] * A[b, t, u, k, c]
@@ -151,6 +161,7 @@ def go_back(
                             e, e_end = in_ptr[j], in_ptr[j + 1]
                             add_weights(b, v, slope, in_fed, level, fed_in, e, e_end, in_target, in_at, gradient)
                             immediate += fed_in * (e_end - e)
+                            ones += fed_in * (e_end - e) if v == 1 else 0
                 else:
                     below = layers[level - 1, 1]
                     for j in range(below, first):
@@ -159,6 +170,7 @@ def go_back(
                         if v != 0:
                             add_weights(b, v, slope, in_fed, level, fed_in, e, e_end, in_target, in_at, gradient)
                             immediate += fed_in * (e_end - e)
+                            ones += fed_in * (e_end - e) if v == 1 else 0
                         if moves(phi, b, t, j, layers[level - 1, 0]):
                             eta[j] += pull(slope, in_fed, level, fed_in, e, e_end, in_target, in_at, theta, s)
                             propagate += fed_in * (e_end - e)
@@ -169,12 +181,20 @@ def go_back(
                         if v != 0:
                             add_weights(b, v, slope, rec_fed, level, fed_rec, e, e_end, rec_target, rec_at, gradient)
                             immediate += fed_rec * (e_end - e)
+                            ones += fed_rec * (e_end - e) if v == 1 else 0
                         if moves(phi, b, t - 1, j, states):
                             eta[j] = pull(slope, rec_fed, level, fed_rec, e, e_end, rec_target, rec_at, theta, s)
                             propagate += fed_rec * (e_end - e)
+                leak, own = alive_units * states * states, alive_units * (channels + states * trained)
                 count[level, LEAK] += leak
-                count[level, IMMEDIATE] += immediate
+                count[level, IMMEDIATE] += immediate + own
                 count[level, PROPAGATE] += propagate
+                count[level, ONES_INFLUENCE] += ones + alive_units * channels
+                count[level, WEIGHTS] += propagate
+                count[level, SUMS] += immediate + own
+                count[level, BACK] += alive_units * states
+                count[level, STEP_READ] += propagate + immediate + own + leak + alive_units * states * (channels + 1)
+                count[level, STEP_WRITTEN] += alive_units * (channels + states)
         for level in range(levels):
             end = layers[level + 1, 1] if level + 1 < levels else units
             for u in range(layers[level, 1], end):
@@ -212,6 +232,8 @@ def go_back_to_inputs(
                     slope, in_fed, 0, layers[0, 3], e, e_end, in_target, in_at, theta, segment[b, t]
                 )
                 count[0, PROPAGATE] += layers[0, 3] * (e_end - e)
+                count[0, WEIGHTS] += layers[0, 3] * (e_end - e)
+                count[0, STEP_READ] += layers[0, 3] * (e_end - e)
 
 
 @jit
@@ -234,3 +256,5 @@ def read_rows(lo, hi, layers, layer_of, tile, span, unit, row, lam, M, scale, gr
                         for j in range(w):
                             gradient[b, column + j] += factor * M[b, at, j]
                         count[layer_of[u], GRADIENT] += w
+                        count[layer_of[u], READ] += w
+                        count[layer_of[u], GRADIENTS] += w

@@ -11,6 +11,7 @@ from evsim.comparison import Comparison
 from evsim.evaluate import evaluate, predict, rates
 from evsim.interrupt import Interrupt
 from evsim.narrowing import Narrowing
+from evsim.opcount import totals, widened
 from evsim.rewiring import Rewiring
 from evsim.schedule import from_config, to_config
 from evsim.sequences import as_sequences, correct
@@ -222,7 +223,8 @@ class Trainer:
     def _running(self):
         """Means over the present epoch so far."""
         sums = self._sums
-        count = self.learner.counts - np.array(sums["before"])
+        count = self.learner.counts - widened(np.array(sums["before"]))
+        done = totals(count)
         found = rates(self.net, count)
         compared = self._comparison.means()
         return {
@@ -231,6 +233,7 @@ class Trainer:
             "accuracy": sums["right"] / sums["judged"] if sums["judged"] else None,
             "activity": found["activity"],
             "phi_rate": found["phi_rate"],
+            "macs_per_step": done["multiply_adds"] / max(done["steps"], 1),
             "steps_per_second": sums["done"] / max(sums["seconds"], 1e-9),
             **({"compare": compared} if compared else {}),
         }

@@ -69,7 +69,7 @@ class Torch:
         return trainer.graph["bytes"]
 
     @staticmethod
-    def figures(trainer):
+    def figures(trainer, _):
         """What came out, for the summary. graph_elements: memory steps and predictions in the graph of one stream."""
         found, graph, rows = trainer.evaluate(), trainer.graph, trainer.history
         return {

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from evsim.opcount import NAMES
 from evsim.words import NumpyWords
 
 
@@ -201,63 +202,88 @@ class Counter:
 
     tiles: list of (columns, units that own them): rows are counted once for each. A row that nothing has reached is not
     touched; a memory-less unit has a row where phi != 0, and forgets the one that it had. A row of a unit of one state
-    at which nothing arrives is not touched either: its leak is kept in a factor.
+    at which nothing arrives is not touched either: its leak is kept in a factor. A row of Y is made for each unit that
+    somebody hears; those of one state without memory stand there anyhow. fault: a name whose counts are wrong on
+    purpose.
     """
 
-    NAMES = ("forward", "propagate", "leak", "immediate", "gradient", "rows", "words_read", "words_written", "events",
-             "phi", "steps")  # fmt: skip
-
-    def __init__(self, net, tiles):
-        self.net, self.tiles = net, tiles
+    def __init__(self, net, tiles, fault=None):
+        self.net, self.tiles, self.fault = net, tiles, fault
         self.first = np.cumsum([0, *(cell.units for cell in net.stack)])
         self.masks, self.leaky = masks_of(net), len(net.stack) > len(net.layers)
         self.reach = reach(net)
         self.alive = [set() for _ in tiles]
         self.shown = [set() for _ in tiles]
-        self.total = [dict.fromkeys(self.NAMES, 0) for _ in range(len(net.layers) + 1)]
+        self.past = None  # Steps of the step before
+        self.total = [dict.fromkeys(NAMES, 0) for _ in range(len(net.layers) + 1)]
+
+    def add(self, k, **done):
+        """Add to the counts of layer k, or of the readout."""
+        for name, value in done.items():
+            self.total[k][name] += int(value) + (name == self.fault)
 
     def advance(self, steps, d_out=None):
         """Count one step from one Step per layer; d_out: the error at the outputs, if a loss was told."""
         net, top = self.net, len(self.net.stack) - 1
         moves = [step.phi.any(1) for step in steps]
+        if self.past is None:
+            self.add(0, sequences=1)
         for k, (cell, step) in enumerate(zip(net.stack, steps)):
-            total, (mask_in, mask_rec) = self.total[k], self.masks[k]
-            fed_in, fed_rec = len(cell.in_channels), len(cell.rec_channels)
-            total["forward"] += int(fed_in * mask_in[:, step.heard != 0].sum())
-            total["forward"] += int(fed_rec * mask_rec[:, step.own != 0].sum())
-            if k < len(net.layers):
-                total["events"] += int((step.y != 0).sum())
-                total["phi"] += int(moves[k].sum())
-            total["steps"] += 1
-            for i in range(cell.units):
-                if cell.memory or moves[k][i]:
-                    heard = mask_in[i] & (step.heard != 0)
-                    own = mask_rec[i] & (step.own != 0)
-                    entries = fed_in * heard.sum() + fed_rec * own.sum() + len(cell.channels) + len(cell.trained())
-                    total["immediate"] += int(len(cell.states) * entries)
+            self._layer(k, cell, step, moves)
         sent = np.zeros(net.stack[top].units)
         if self.leaky:
             sent = sent if d_out is None else d_out
         else:
-            sent = self._read_out(int((steps[top].y != 0).sum()), int(moves[top].sum()), d_out, sent)
+            sent = self._read_out(steps[top].y, int(moves[top].sum()), d_out, sent)
         for which in range(len(self.tiles)):
             self._tile(which, steps, moves, sent)
+        self.past = steps
 
-    def _read_out(self, spoken, moving, d_out, sent):
-        net = self.net
-        self.total[-1]["forward"] += net.n_out * spoken
+    def _layer(self, k, cell, step, moves):
+        mask_in, mask_rec = self.masks[k]
+        fed_in, fed_rec, K = len(cell.in_channels), len(cell.rec_channels), len(cell.states)
+        done = fed_in * mask_in[:, step.heard != 0].sum() + fed_rec * mask_rec[:, step.own != 0].sum()
+        ones = fed_in * mask_in[:, step.heard == 1].sum() + fed_rec * mask_rec[:, step.own == 1].sum()
+        self.add(k, forward=done, ones_forward=ones, steps=1)
+        if k < len(self.net.layers):
+            self.add(k, events=(step.y != 0).sum(), phi=moves[k].sum())
+        before = np.zeros(cell.units, bool) if self.past is None else self.past[k].phi.any(1)
+        below = moves[k - 1] if k else np.zeros(len(step.heard), bool)
+        for i in range(cell.units):
+            if not (cell.memory or moves[k][i]):
+                continue
+            plain = len(cell.channels) + len(cell.trained())
+            added, ones = (
+                fed_in * (mask_in[i] & heard).sum() + fed_rec * (mask_rec[i] & own).sum() + plain
+                for heard, own in ((step.heard != 0, step.own != 0), (step.heard == 1, step.own == 1))
+            )
+            self.add(k, immediate=K * added, ones_influence=K * ones, step_read=K * added)
+            self.add(k, words_read=K * added, words_written=K * added)
+            recurrent, feed = (mask_rec[i] & before).sum() if fed_rec else 0, (mask_in[i] & below).sum()
+            products = K * (recurrent * fed_rec + feed * fed_in)
+            self.add(k, weights=products, step_read=products, coefficients=products + K * (recurrent + feed))
+
+    def _read_out(self, y, moving, d_out, sent):
+        n_out, spoken, ones = self.net.n_out, (y != 0).sum(), (y == 1).sum()
+        self.add(-1, forward=n_out * spoken, ones_forward=n_out * ones)
         if d_out is not None:
-            self.total[-1]["gradient"] += net.n_out * spoken
-            self.total[-1]["forward"] += net.n_out * moving
-            sent = d_out @ net.parameters()["readout.weight"]
+            self.add(-1, gradient=n_out * (spoken + moving), sent=n_out * moving)
+            self.add(-1, gradients=n_out * spoken, ones_gradient=n_out * ones)
+            sent = d_out @ self.net.parameters()["readout.weight"]
         return sent
+
+    def _show(self, which, k, phi):
+        """A row of Y made from the rows of a unit's states: the first, and others that move the event."""
+        columns, read = self.tiles[which][0], 1 + (phi[1:] != 0).sum()
+        self.add(k, show=read * columns, words_read=read * columns, words_written=columns)
 
     def _tile(self, which, steps, moves, sent):
         (columns, owners), alive, before = self.tiles[which], self.alive[which], self.shown[which]
-        shown = set()
+        shown, top = set(), len(self.net.stack) - 1
         for k, (cell, step) in enumerate(zip(self.net.stack, steps)):
-            first, total, K = self.first[k], self.total[k], len(cell.states)
+            first, K, read = self.first[k], len(cell.states), 0
             mask_in, mask_rec = self.masks[k]
+            kept = (k < top or cell.rec_channels) and (cell.memory or K > 1)
             for i in range(cell.units):
                 u = first + i
                 if not self.reach[u, owners[0]]:
@@ -266,7 +292,7 @@ class Counter:
                     alive.discard(u)
                     if not moves[k][i]:
                         continue
-                edges = sum(first + j in before for j in np.flatnonzero(mask_rec[i]))
+                edges = sum(first + j in before for j in np.flatnonzero(mask_rec[i])) if cell.rec_channels else 0
                 if k:
                     edges += sum(self.first[k - 1] + j in shown for j in np.flatnonzero(mask_in[i]))
                 leak = int((step.A[i, :K, :K] != 0).sum()) if u in alive else 0
@@ -274,15 +300,15 @@ class Counter:
                     alive.discard(u)
                 if edges or u in owners or not cell.memory or (K > 1 and u in alive):
                     alive.add(u)
-                    total["rows"] += K
-                    total["leak"] += leak * columns
-                    total["propagate"] += K * edges * columns
-                    total["words_read"] += (leak + K * edges) * columns
-                    total["words_written"] += K * columns
+                    self.add(k, rows=K, leak=leak * columns, propagate=K * edges * columns)
+                    self.add(k, words_read=(leak + K * edges) * columns, words_written=K * columns)
                 elif u not in alive:
                     continue
                 if moves[k][i]:
                     shown.add(u)
-                    if k == len(self.net.stack) - 1 and sent[i] != 0:
-                        total["gradient"] += columns * int((step.phi[i] != 0).sum())
+                    if kept:
+                        self._show(which, k, step.phi[i])
+                    if k == top and sent[i] != 0:
+                        read += columns * int((step.phi[i] != 0).sum())
+            self.add(k, gradient=read, read=read, gradients=columns if read else 0)
         self.shown[which] = shown

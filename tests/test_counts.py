@@ -49,12 +49,13 @@ def counted(learner):
     return [dict(zip(NAMES, map(int, row))) for row in learner.counts]
 
 
-def naive_count(learner, x, targets, keep, loss="mse"):
+def naive_count(learner, x, targets, keep, loss="mse", fault=None):
     """The same work, by naive.Counter."""
     out, steps = record(learner.net, x)
-    counter = Counter(learner.net, tiles_of(learner))
+    counter = Counter(learner.net, tiles_of(learner), fault)
     for t in range(len(x)):
-        counter.advance(steps[t], loss_and_error(loss, out[t], targets[t])[1] if keep[t] else None)
+        error = loss_and_error(loss, out[t], targets[t])[1] if keep[t] else None
+        counter.advance(steps[t], error)
     return counter
 
 
@@ -65,7 +66,7 @@ def assert_same_counts(net, x, feed=at_once):
     feed(learner, x, targets, keep)
     counter = naive_count(learner, x, targets, keep)
     for ours, truth in zip(counted(learner), counter.total, strict=True):
-        assert ours == {**truth, "update": 0}
+        assert ours == truth
     return learner, counter
 
 
@@ -214,7 +215,7 @@ def test_streams_are_counted_together():
         learner.run(x[b], targets[b])
         apart += learner.counts
     np.testing.assert_array_equal(together.counts, apart)
-    assert together.ops == totals(apart)
+    assert totals(apart).items() <= together.ops.items()
     assert together.ops["steps"] == 60
 
 

@@ -24,9 +24,23 @@ from oracle import (
 )
 
 import evsim
-from evsim.opcount import IMMEDIATE, LEAK, PROPAGATE
+from evsim.opcount import (
+    BACK,
+    COEFFICIENTS,
+    IMMEDIATE,
+    LEAK,
+    ONES_INFLUENCE,
+    PROPAGATE,
+    STEP_READ,
+    STEP_WRITTEN,
+    SUMS,
+    WEIGHTS,
+    WORDS_READ,
+    WORDS_WRITTEN,
+)
 
 STEPS = 30
+COUNTED = [LEAK, PROPAGATE, IMMEDIATE, ONES_INFLUENCE, BACK, WEIGHTS, SUMS, STEP_READ, STEP_WRITTEN]
 
 
 class Back:
@@ -36,7 +50,7 @@ class Back:
         self.net, self.fault, self.masks, self.names = net, fault, masks_of(net), names_of(net)
         self.values = net.parameters()
         self.found = {n: np.zeros(v.shape) for n, v in self.values.items() if n not in net.layout.untrained}
-        self.count = np.zeros((len(net.stack), 3), int)  # leak, propagate, immediate
+        self.count = np.zeros((len(net.stack), len(COUNTED)), int)
         self.lam = [np.zeros((c.units, len(c.states))) for c in net.stack]
         self.eta = [np.zeros(c.units) for c in net.stack]
 
@@ -51,7 +65,7 @@ class Back:
 
     def _layer(self, k, now, before):
         cell, step, (mask_in, mask_rec), names = self.net.stack[k], now[k], self.masks[k], self.names[k]
-        leak, propagate, immediate = 0, 0, 0
+        propagate, ones, K, G = 0, 0, len(cell.states), len(cell.channels)
         self.lam[k] += self.eta[k][:, None] * step.phi
         self._locals(k, self.eta[k][:, None] * step.D)
         self.eta[k] = np.zeros(cell.units)
@@ -60,8 +74,8 @@ class Back:
         if self.fault != "C":
             self._locals(k, np.einsum("ik,ikq->iq", self.lam[k], step.C))
         self.lam[k] = np.einsum("ik,ikc->ic", self.lam[k], step.A)
-        immediate += alive.sum() * (len(cell.channels) + len(cell.states) * len(cell.trained()))
-        leak += alive.sum() * len(cell.states) ** 2
+        immediate = alive.sum() * (G + K * len(cell.trained()))
+        leak, ones = alive.sum() * K * K, ones + alive.sum() * G
         self.found[names["bias"]] += slope.T.reshape(self.found[names["bias"]].shape)
         if alive.any():
             past = np.zeros(cell.units, bool) if before is None else before[k].phi.any(1)
@@ -75,11 +89,14 @@ class Back:
                 outer = np.stack([np.outer(slope[:, g], z) * mask for g in fed])
                 self.found[names[side]] += outer.reshape(self.found[names[side]].shape)
                 immediate += len(fed) * mask[:, z != 0].sum()
+                ones += len(fed) * mask[:, z == 1].sum()
                 if below is not None:
                     eta = np.einsum("fij,if->j", weight, slope[:, list(fed)]) * below
                     propagate += len(fed) * mask[:, below].sum()
                     self.eta[k - 1 if side == "weight_in" else k] += eta
-        self.count[k] += leak, propagate, immediate
+        read = propagate + immediate + leak + alive.sum() * K * (G + 1)  # slopes, A, and lam with its B
+        back, written = alive.sum() * K, alive.sum() * (G + K)
+        self.count[k] += leak, propagate, immediate, ones, back, propagate, immediate, read, written
 
     def _locals(self, k, each):
         for q, name in enumerate(self.net.stack[k].local):
@@ -112,7 +129,7 @@ def test_the_way_back_is_that_of_plain_loops(stack):
     found = learner.gradients()
     layers = [name for name in wanted if not name.startswith("readout") or len(net.stack) > len(net.layers)]
     assert worst({n: found[n] for n in layers}, {n: wanted[n] for n in layers}) <= TOLERANCE
-    done = (learner.counts - before)[: len(net.stack), [LEAK, PROPAGATE, IMMEDIATE]]
+    done = (learner.counts - before)[: len(net.stack), COUNTED]
     np.testing.assert_array_equal(done, naive.count)
     assert naive.count.min(0).max() > 0
 
@@ -154,8 +171,12 @@ def test_the_work_of_rows_side_by_side(kind):
         product = found[PROPAGATE] - rows * edges
         assert found[IMMEDIATE] == rows * own
         assert found[LEAK] == rows * sum((step.A != 0).sum() for step in here) * cell.memory
+        assert found[COEFFICIENTS] == found[WEIGHTS] == edges * len(cell.rec_channels)
         if block == 0:
             assert product == 0
+            operands = found[PROPAGATE] + found[LEAK] + found[IMMEDIATE]
+            assert operands < found[WORDS_READ] <= operands + rows * columns
+            assert rows * columns < found[WORDS_WRITTEN] or not cell.memory
             learner.run(x[12:])
         else:
             assert 0 < product <= rows * 20 * columns

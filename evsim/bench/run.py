@@ -10,7 +10,7 @@ from evsim.bench.timing import say
 from evsim.check import check_choice, check_count
 from evsim.runfolder import to_json
 
-SECTIONS = ("influence", "learn", "inference", "stream", "scaling", "startup")
+SECTIONS = ("influence", "learn", "inference", "stream", "scaling", "startup", "counting")
 REPEATS = 5
 
 

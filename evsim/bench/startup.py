@@ -33,10 +33,11 @@ def measure(record):
     record.add("startup", "from the command to work", rows, unit="s")
 
 
-def seconds(command, environment=None):
-    """Seconds and standard output of a command that must succeed."""
+def seconds(command, environment=None, folder=None):
+    """Seconds and standard output of a command that must succeed, run in `folder`."""
     start = time.perf_counter()
-    done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, **(environment or {})})
+    environment = {**os.environ, **(environment or {})}
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=folder)
     if done.returncode:
         raise OSError(f"{' '.join(command)} failed: {done.stderr.strip()[-300:]}")
     return time.perf_counter() - start, done.stdout

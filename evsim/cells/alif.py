@@ -6,7 +6,7 @@ import numpy as np
 
 from evsim.drive import listen
 from evsim.jit import jit
-from evsim.opcount import EVENTS, FORWARD, PHI, STEPS
+from evsim.opcount import EVENTS, PHI, STEPS
 from evsim.spiking import SpikingCell, reset
 from evsim.surrogate import psi
 
@@ -27,9 +27,9 @@ def _run_alif(
     for b in range(lo, hi):
         kept = stored[b, first : first + n]
         for t in range(start + 1, start + steps + 1):
-            count[FORWARD] += listen(
+            listen(
                 b, t, first, x, x_first, in_ptr, in_target, in_at, rec_ptr, rec_target, rec_at, bias_at, in_channels,
-                rec_channels, theta, y, a, active,
+                rec_channels, theta, y, a, active, count,
             )  # fmt: skip
             count[STEPS] += 1
             events, moving = 0, 0

@@ -136,7 +136,7 @@ class RTRL(Carrier):
     def _close(self, lo, hi, steps, worker):
         block, count = self._spaces[worker][4], self._counts[worker]
         for b in range(lo, hi):
-            rows, product, stepping = block.read(b, steps, self._weights, self._forward, self._scale)
+            rows, product, stepping = block.read(b, steps, self._weights, self._forward, self._scale, count)
             if stepping <= self.prices[0] * rows + self.prices[1] * product:
                 self._step_through(b, b + 1, 0, steps, worker, self._weights)
             else:
