@@ -23,6 +23,7 @@ from evsim.opcount import dense_rtrl_macs
 from evsim.optim import Adam
 from evsim.quiet import as_quiet
 from evsim.readout import Readout
+from evsim.registry import lookup
 from evsim.task import Data
 from evsim.tasks.spiral import Spiral
 
@@ -103,23 +104,28 @@ def train_paper(absent, seed, always=False, units=16, iterations=ITERATIONS) -> 
     return {"absent": absent, "seed": seed, "always": always, "units": units, **found}
 
 
-def train_ours(name, seed, options, rate=RATE, iterations=ITERATIONS, quiet=None, units=16) -> dict[str, Any]:
+def train_ours(
+    name, seed, options, rate=RATE, iterations=ITERATIONS, quiet=None, units=16, learner="rtrl"
+) -> dict[str, Any]:
     """One run of a layer with `options` of EGRU and prices of `evsim.Quiet`, from evsim's own initial values."""
     net = Network(2, EGRU(units, **options), Readout(1), seed=seed)
-    found = train(net, seed, iterations, rate, quiet=quiet, enough=True)
+    found = train(net, seed, iterations, rate, quiet=quiet, enough=True, learner=learner)
     return {"name": name, "seed": seed, "units": units, "options": options, "rate": rate, **found}
 
 
-def train(net, seed, iterations, rate, held=None, probed=False, quiet=None, enough=False) -> dict[str, Any]:
+def train(
+    net, seed, iterations, rate, held=None, probed=False, quiet=None, enough=False, learner="rtrl"
+) -> dict[str, Any]:
     """Train, and note every 20 iterations how far it is and what it has cost.
 
     held: places of theta that stay at 0. probed: look at the influence as well. enough: stop when it is learned, which
-    is when the mean loss of ten batches is below 0.1 and 99.5 % of 500 validation sequences are told apart.
+    is when the mean loss of ten batches is below 0.1 and 99.5 % of 500 validation sequences are told apart. learner:
+    "bptt" gives the same gradients and other counts.
     """
     task = Spiral()
     data, spare = task.split("train"), Data(*(part[:500] for part in task.split("validation")[:2]))
     rng, losses, rows = np.random.default_rng([seed, 1]), [], []
-    learner = RTRL(net, loss="binary_cross_entropy", streams=BATCH, quiet=as_quiet(quiet))
+    learner = lookup("learner", learner)(net, loss="binary_cross_entropy", streams=BATCH, quiet=as_quiet(quiet))
     optimizer, order, seconds = Adam(rate), np.zeros(0, int), 0.0
     steps, keep = data.x.shape[1], np.arange(data.x.shape[1]) == data.x.shape[1] - 1
     keeps = np.broadcast_to(keep, (BATCH, steps))
@@ -164,9 +170,29 @@ def _spent(learner, seconds):
     return {"macs": ops["multiply_adds"], "steps": ops["steps"], "seconds": seconds}
 
 
-def adjusted(run, until=None):
-    """The author's compute-adjusted iterations: the sum of 1 - sparsity over iterations, up to `until`."""
-    at = [row["iteration"] for row in run["rows"]]
-    dense = [1 - row["sparsity"] for row in run["rows"]]
-    last = at[-1] if until is None else until
-    return float(np.interp(np.arange(last), at, dense).sum())
+def mean_curves(runs):
+    """Means over runs of one kind, as arrays over looks: iteration, loss, accuracy, sparsity, silent, macs, steps,
+    seconds, and the author's compute-adjusted iterations, `adjusted`: the sum of 1 - sparsity over iterations."""
+    rows = [[row for row in run["rows"] if row["loss"] is not None] for run in runs]
+    names = [name for name, value in rows[0][0].items() if value is not None]
+    found = {name: np.mean([[row[name] for row in own] for own in rows], 0) for name in names}
+    if "sparsity" in found:
+        first = np.mean([run["rows"][0]["sparsity"] for run in runs])
+        at, dense = np.append(0, found["iteration"]), 1 - np.append(first, found["sparsity"])
+        found["adjusted"] = np.cumsum(np.diff(at) * (dense[1:] + dense[:-1]) / 2)
+    return found
+
+
+def when_learned(curves):
+    """The means at the first iteration at which the mean loss is below 0.1, between looks by a straight line; or None.
+
+    That is how the author's figures show it: the slowest seeds decide."""
+    below = np.flatnonzero(curves["loss"] < REACHED)
+    if not len(below):
+        return None
+    k = below[0]
+    if k == 0:
+        return {name: float(values[0]) for name, values in curves.items()}
+    loss = curves["loss"]
+    part = (loss[k - 1] - REACHED) / (loss[k - 1] - loss[k])
+    return {name: float(values[k - 1] + part * (values[k] - values[k - 1])) for name, values in curves.items()}
