@@ -7,8 +7,7 @@ import numpy as np
 
 
 class DenseEGRU:
-    """M (streams, n, n (3 n_in + 3 n + 5)), columns of a unit together: weights of z, r, g, of z, r, q, biases, then its
-    threshold.
+    """M (streams, n, n (3 n_in + 3 n + 5)): for each unit the weights of z, r, g, those of z, r, q, biases, threshold.
 
     One EGRU layer under a linear readout, binary cross entropy at the last step alone.
     """
