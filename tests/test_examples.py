@@ -23,6 +23,8 @@ SMALL = {
     "dni_table.py": ("--quick", "--workers", "1"),
     "dni_curves.py": ("--quick", "--workers", "1", "--out", "picture.png"),
     "sparsity_table.py": ("--quick", "--density", "0.2", "--start", "0.5"),
+    "spiral_paper.py": ("--quick", "--workers", "1", "--out", "picture.png"),
+    "spiral_savings.py": ("--quick", "--workers", "1"),
     "online_text.py": ("--characters", "400", "--units", "8", "--report", "200", "--out", "picture.png"),
 }
 SAYS = {
@@ -37,6 +39,8 @@ SAYS = {
     "dni_table.py": "RTRL, exact, EGRU",
     "dni_curves.py": "alternating, real first",
     "sparsity_table.py": "ERK, pruned from 0.5 by magnitude",
+    "spiral_paper.py": "units always speak",
+    "spiral_savings.py": "16 units: to a loss below 0.1",
     "online_text.py": "bits per character of the test text",
 }
 

@@ -3,7 +3,14 @@
 The rival of `evsim.bench.spiral`: a batch of sequences at once, J M as a product of two dense matrices for each.
 """
 
+import time
+
 import numpy as np
+
+from evsim.cells.egru import EGRU
+from evsim.network import Network
+from evsim.readout import Readout
+from evsim.tasks.spiral import Spiral
 
 
 class DenseEGRU:
@@ -73,3 +80,14 @@ class DenseEGRU:
             "layers.0.bias": flat[:, -5:-1].T, "layers.0.threshold": flat[:, -1],
             "readout.weight": error.T @ y, "readout.bias": error.sum(0),
         }  # fmt: skip
+
+
+def time_dense(units, streams, repeats=3):
+    """dict: seconds of a step of one stream on the spiral task, units that always speak, the least of some batches."""
+    net, data = Network(2, EGRU(units, always=True), Readout(1)), Spiral().split("train")
+    rival, least = DenseEGRU(net, streams), np.inf
+    for _ in range(repeats):
+        began = time.perf_counter()
+        rival.run(data.x[:streams], data.y[:streams])
+        least = min(least, time.perf_counter() - began)
+    return {"units": units, "seconds": least / (streams * data.x.shape[1])}

@@ -107,8 +107,15 @@ def train_paper(absent, seed, always=False, units=16, iterations=ITERATIONS) -> 
 def train_ours(
     name, seed, options, rate=RATE, iterations=ITERATIONS, quiet=None, units=16, learner="rtrl"
 ) -> dict[str, Any]:
-    """One run of a layer with `options` of EGRU and prices of `evsim.Quiet`, from evsim's own initial values."""
-    net = Network(2, EGRU(units, **options), Readout(1), seed=seed)
+    """One run of a layer with `options` of EGRU and prices of `evsim.Quiet`, from evsim's own initial values.
+
+    Among options may be `blocks`: into how many groups that do not hear one another the units are divided.
+    """
+    given = dict(options)
+    if "blocks" in given:
+        blocks = given.pop("blocks")
+        given["mask_rec"] = np.kron(np.eye(blocks, dtype=bool), np.ones((units // blocks,) * 2, bool))
+    net = Network(2, EGRU(units, **given), Readout(1), seed=seed)
     found = train(net, seed, iterations, rate, quiet=quiet, enough=True, learner=learner)
     return {"name": name, "seed": seed, "units": units, "options": options, "rate": rate, **found}
 
