@@ -145,7 +145,10 @@ def train_one(title: str, settings: dict[str, Any], enough: float | None = None,
         return {**row, "failed": str(error), "history": list(trainer.history)}
     cpu = time.process_time() - cpu
     found = backend.figures(trainer, settings)
-    kept = ("test_accuracy", "test_loss", "bits_per_character", "perplexity", "steps")
+    kept = (
+        "test_accuracy", "test_loss", "bits_per_character", "perplexity", "activity", "phi_rate", "macs_per_step",
+        "joules_per_step", "joules_per_inference", "joules_per_sample", "steps",
+    )  # fmt: skip
     told = {"updates": trainer.optimizer.steps} if settings["backend"] == "numba" else {"updates": trainer.updates}
     return {
         **row, **trainer.task.reached(), **{name: found[name] for name in kept if name in found}, **told,

@@ -11,15 +11,15 @@ BATCH = 64
 ROOM = 2**22  # outputs that are held at once
 
 
-def evaluate(net, data, loss):
+def evaluate(net, data, loss, count=None):
     """Run every sequence of `data`, an `evsim.task.Data` or a tuple of its first fields, from zero state.
 
     Returns a dict: loss (mean over its answers), accuracy (there; None for mse), activity and phi_rate (means over
-    units, steps and sequences), activity_per_layer. x may be tokens. Outputs are held for a piece of a sequence at a
-    time, however long it is.
+    units, steps and sequences), activity_per_layer. x may be tokens. count: work is added to it (`evsim.opcount`).
+    Outputs are held for a piece of a sequence at a time, however long it is.
     """
     data = as_sequences(Data(*data), net.n_in, net.n_out, loss, net.dtype)
-    count = new_count(len(net.layers))
+    count = new_count(len(net.layers)) if count is None else count
     total, right, judged, targets = 0.0, 0, 0, 0
     for where, here, out in _batches(net, data, count):
         answers, wanted = data.answers[where, here], data.targets[where, here]

@@ -1,12 +1,14 @@
 """Numba: what a run does with evsim's own learners. `evsim.models.run.Torch` does the same with torch models."""
 
 from evsim.build import build_compared, build_trainer, updates_per_epoch
+from evsim.evaluate import evaluate
 from evsim.joules import DEFAULT, energy, load_profile
+from evsim.opcount import new_count
 from evsim.registry import lookup
 from evsim.rewiring import density_of
 from evsim.trainer import Trainer
 from evsim.warmup import warm_up
-from evsim.work import shortened
+from evsim.work import account, shortened
 
 
 class Numba:
@@ -49,8 +51,12 @@ class Numba:
     @staticmethod
     def figures(trainer, settings):
         """What came out, for the summary."""
-        found, ops = trainer.evaluate(), trainer.learner.ops
-        joules = energy(ops, settings.get("profile", DEFAULT))
+        net, learner, profile = trainer.net, trainer.learner, settings.get("profile", DEFAULT)
+        count, data = new_count(len(net.layers)), trainer.task.split("test")
+        found, ops = evaluate(net, data, learner.loss_kind, count), learner.ops
+        joules = energy(ops, profile)
+        spoken = shortened(account(count, net, learner.memory, learner.streams, learner.threads))
+        spoken = {**{k: v for k, v in spoken.items() if k not in ("layers", "dense")}, "sequences": len(data.x)}
         last = trainer.history[-1]
         return {
             "test_accuracy": found["accuracy"],
@@ -63,9 +69,12 @@ class Numba:
             "macs_per_step": ops["multiply_adds"] / max(ops["steps"], 1),
             "dense_rtrl_macs_per_step": ops["dense"]["rtrl"],
             "dense_bptt_macs_per_step": ops["dense"]["bptt"],
-            **{name: joules[name] for name in ("joules_per_step", "joules_per_inference", "joules_per_sample")},
+            "joules_per_step": joules["joules_per_step"],
+            "joules_per_inference": energy(spoken, profile)["joules_per_inference"],
+            "joules_per_sample": joules["joules_per_sample"],
             "profile": joules["profile"],
             "ops": shortened(ops),
+            "inference_ops": spoken,
             "steps": ops["steps"],
             **({"compare": last["compare"]} if "compare" in last else {}),
         }

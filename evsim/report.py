@@ -134,6 +134,8 @@ def _work(run):
 def _energy(run, price):
     ops = run["ops"]
     found = energy(ops, price)
+    if "inference_ops" in run:  # of the trained network on the test split
+        found["joules_per_inference"] = energy(run["inference_ops"], price)["joules_per_inference"]
     rows = [
         [part, *(form_joules(value / max(ops["steps"], 1)) for value in (*one.values(), sum(one.values())))]
         for part, one in found["parts"].items()

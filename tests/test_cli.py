@@ -93,7 +93,7 @@ def test_json_is_the_last_line_and_the_summary(capsys):
     assert found == json.loads(Path("r/summary.json").read_text())
     assert "test accuracy" in shown.err
     keys = "test_accuracy test_loss activity phi_rate activity_per_layer macs_per_step dense_rtrl_macs_per_step"
-    keys += " dense_bptt_macs_per_step joules_per_step joules_per_inference joules_per_sample profile ops"
+    keys += " dense_bptt_macs_per_step joules_per_step joules_per_inference joules_per_sample profile ops inference_ops"
     assert set(f"{keys} density peak_bytes train_seconds steps task seed config".split()) == set(found)
     assert found["steps"] >= 2 * 34 * 3 and 0 < found["macs_per_step"] < found["dense_rtrl_macs_per_step"]
     assert found["config"]["block"] == 1 and found["config"]["loss"] == "cross_entropy"

@@ -65,7 +65,10 @@ def test_a_report_of_a_run(capsys):
     assert text.count("<svg") == 3 and MODEL in text
     found = energy(summary["ops"])
     assert found["joules_per_step"] == summary["joules_per_step"] > 0
-    assert found["joules_per_inference"] == summary["joules_per_inference"] < summary["joules_per_sample"]
+    inference = energy(summary["inference_ops"])["joules_per_inference"]
+    assert inference == summary["joules_per_inference"] < summary["joules_per_sample"]
+    assert inference == pytest.approx(found["joules_per_inference"], rel=0.5) and form_joules(inference) in text
+    assert summary["inference_ops"]["multiply_adds"] == summary["inference_ops"]["parts"]["forward"]["multiply_adds"]
     assert summary["ops"]["sequences"] == 2 * 12 or summary["ops"]["sequences"] > 12
     steps = summary["ops"]["steps"]
     for part in PARTS:
