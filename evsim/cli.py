@@ -153,7 +153,7 @@ def train(
     half_width_to: Annotated[float | None, _Option(help="Let half the width shrink to this in training.")] = None,
     target_activity: Annotated[float | None, _Option(help="How often units are to speak, from 0 to 1.")] = None,
     quiet_strength: Annotated[float | None, _Option(help="Weight of that target in the loss.")] = None,
-    quiet_over: Annotated[str | None, _Option(help="Of each unit over time, or of each layer at a step.")] = None,
+    quiet_over: Annotated[str | None, _Option(help="That of a unit, a layer, or a layer at each step.")] = None,
     quiet_horizon: Annotated[int | None, _Option(help="Steps over which a unit's rate is a running mean.")] = None,
     pull: Annotated[float | None, _Option(help="Weight of a pull on states from near the threshold.")] = None,
     margin: Annotated[float | None, _Option(help="How far below is far enough; otherwise the half-width.")] = None,

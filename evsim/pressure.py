@@ -8,40 +8,41 @@ import numpy as np
 
 from evsim.jit import bind, jit
 from evsim.memory import zeros
+from evsim.quiet import OVER
 
 
 @jit
 def press(
-    lo, hi, start, steps, spans, by_layer, strength, pull, cost, keep, target, margin, y, phi, D, gap, gap_s, gap_q,
+    lo, hi, start, steps, spans, over, strength, pull, cost, keep, target, margin, y, phi, D, gap, gap_s, gap_q,
     pressed, force, force_q, rate, penalty,
 ):  # fmt: skip
     """Prices of slots start + 1..start + steps of streams lo..hi-1, added to penalty[b], and their derivatives.
 
     spans: first unit, units, states and local parameters of each layer. target, margin: of each unit; a target that is
-    NaN is none. rate[b]: how often each unit has spoken of late, brought up to date by 1 - keep a step.
+    NaN is none; over: place in `evsim.quiet.OVER`. rate[b]: how often each unit has spoken of late, brought up to date
+    by 1 - keep a step.
     """
     for b in range(lo, hi):
         for t in range(start + 1, start + steps + 1):
             some, total = False, 0.0
             for level in range(spans.shape[0]):
                 first, n, states, local = spans[level, 0], spans[level, 1], spans[level, 2], spans[level, 3]
-                spoken = 0
+                spoken, mean = 0, 0.0
                 for u in range(first, first + n):
-                    spoken += y[b, t, u] != 0
+                    said = y[b, t, u] != 0
+                    spoken += said
+                    rate[b, u] = keep * rate[b, u] + (1.0 - keep) * said
+                    mean += rate[b, u] / n
                 for u in range(first, first + n):
                     off = 0.0
                     if target[u] == target[u]:
-                        if by_layer:
-                            off = spoken / n - target[u]
-                        else:
-                            said = 1.0 if y[b, t, u] != 0 else 0.0
-                            rate[b, u] = keep * rate[b, u] + (1.0 - keep) * said
-                            off = rate[b, u] - target[u]
+                        found = rate[b, u] if over == 0 else mean if over == 1 else spoken / n
+                        off = found - target[u]
                     total += 0.5 * strength * off * off
-                    push, over = strength * off * gap[b, t, u, 1], gap[b, t, u, 0] + margin[u]
-                    if over > 0:
+                    push, near = strength * off * gap[b, t, u, 1], gap[b, t, u, 0] + margin[u]
+                    if near > 0:
                         push += pull
-                        total += pull * over
+                        total += pull * near
                     v, along = y[b, t, u], 0.0
                     if v != 0:
                         along = cost if v > 0 else -cost
@@ -96,7 +97,8 @@ class Pressure:
     def call(self, forward):
         """The kernel as a function of lo, hi, start and steps, on a Forward that was made with learn=3."""
         f, quiet = forward, self.quiet
-        numbers = quiet.over == "layer", quiet.strength, quiet.pull, quiet.event_cost, 1.0 - 1.0 / quiet.horizon
+        keep = 1.0 - 1.0 / quiet.horizon
+        numbers = OVER.index(quiet.over), quiet.strength, quiet.pull, quiet.event_cost, keep
         return bind(press, (
             self._spans, *numbers, self._target, self._margin, f.y, f.phi, f.D, f.gap, f.gap_s, f.gap_q, f.pressed,
             f.force, f.force_q, self.rate, self.penalty,

@@ -7,7 +7,7 @@ import numpy as np
 
 from evsim.check import check_choice, check_count, named, per_unit
 
-OVER = ("unit", "layer")
+OVER = ("unit", "layer", "step")
 
 
 @dataclass(frozen=True, eq=False)
@@ -17,16 +17,18 @@ class Quiet:
     With o = 1 where a unit speaks, y its event and g by how much it is above its threshold (the argument of the
     Heaviside step), summed over units, steps and streams like the loss:
 
-        target       strength / 2 * (r - target)^2    r: how often the unit speaks, a running mean over `horizon` steps
-                     strength / 2 * (f - target)^2    with over="layer"; f: the part of the layer that speaks now
+        target       strength / 2 * (r - target)^2    r: how often the unit speaks, a running mean over `horizon` steps;
+                                                      with over="layer" the mean of that over the unit's layer;
+                                                      with over="step" the part of its layer that speaks at the step
         pull         pull * max(0, g + margin)        units this near their thresholds are pulled down
         event_cost   event_cost * |y|                 L1 on events
 
-    An event is charged once with strength * (r - target), for it stays in r for about `horizon` steps, by 1 / horizon
-    at each; r itself counts as given. f has its ordinary derivative. Units with |g| beyond the pseudo-derivative's
+    An event is charged once with strength * (r - target), for it stays in a running mean for about `horizon` steps, by
+    1 / horizon at each; r itself counts as given. With over="layer" each event of a layer has the same price, and units
+    that are worth it may speak more than others; with "unit" none may. Over "step" the fraction has its ordinary
+    derivative. Where r is below the target, it raises activity. Units with |g| beyond the pseudo-derivative's
     half-width feel the target no more, but the pull does not depend on it; with margin = half_width it is what moves
-    units out of the range in which they have to be learned (phi-rate). Where r or f is below the target it raises
-    activity.
+    units out of the range in which they have to be learned (phi-rate).
 
     target: a fraction, or None. strength, pull, event_cost: at least 0. margin: at least 0, in the unit of the state;
     None: each layer's half_width. target and margin may be lists of one entry per layer, each a number or one number
@@ -97,8 +99,9 @@ class Quiet:
         array = per_unit(name, value, units)
         if name == "target" and not (array.min() >= 0 and array.max() <= 1):
             raise ValueError(f"target={value!r} is not usable: give how often a unit should speak, from 0 to 1")
-        if name == "target" and self.over == "layer" and array.min() != array.max():
-            raise ValueError('target differs from unit to unit, but over="layer" takes one for a layer: give one')
+        if name == "target" and self.over != "unit" and array.min() != array.max():
+            told = f'target differs from unit to unit, but over="{self.over}" takes one for a layer'
+            raise ValueError(f"{told}: give one")
         if array.min() < 0:
             raise ValueError(f"{name}={value!r} is not usable: give a number of at least 0")
         return array

@@ -54,7 +54,7 @@ class Prices:
         if not quiet.strength or bool(target.isnan().all()):
             return
         spoken, aimed = cell.spoken(words, s, q), ~target.isnan()
-        if quiet.over == "layer":
+        if quiet.over == "step":
             off = (spoken.mean(1, keepdim=True) - target)[:, aimed]
             self._charges.append(quiet.strength / 2 * ((off**2).sum(1) * inside).sum())
             return
@@ -62,6 +62,8 @@ class Prices:
             keep, now = 1.0 - 1.0 / quiet.horizon, inside[:, None] > 0
             rate = torch.where(now, keep * self.rate[k] + (1.0 - keep) * (y != 0), self.rate[k])
             self.rate[k] = rate
+        if quiet.over == "layer":
+            rate = rate.mean(1, keepdim=True)
         off = (rate - target)[:, aimed]
         felt = off * (spoken - spoken.detach())[:, aimed]  # 0, with the derivative of off * spoken
         self._charges.append(quiet.strength * ((felt + off**2 / 2).sum(1) * inside).sum())

@@ -45,11 +45,12 @@ def of_layer(quiet, cell, words, s, q, y, target, margin, rate, k):
     if np.isnan(target).all():
         return price
     wanted = torch.from_numpy(target)
-    if quiet.over == "layer":
+    if quiet.over == "step":
         return price + quiet.strength / 2 * ((spoken.mean() - wanted) ** 2).sum()
     keep = 1 - 1 / quiet.horizon
     rate[k] = keep * rate[k] + (1 - keep) * (y.detach().numpy() != 0)
-    off = torch.from_numpy(rate[k]) - wanted
+    seen = rate[k] if quiet.over == "unit" else np.full_like(rate[k], rate[k].mean())
+    off = torch.from_numpy(seen) - wanted
     charged = (off * (spoken - spoken.detach())).sum()  # of value 0: what is charged is the square below
     return price + quiet.strength * charged + quiet.strength / 2 * (off**2).sum()
 

@@ -27,7 +27,8 @@ from evsim import Quiet
 
 PRICES = {
     "target": {"target": 0.05, "strength": 0.7, "horizon": 9},
-    "layer": {"target": 0.3, "strength": 3.0, "over": "layer"},
+    "layer": {"target": 0.02, "strength": 3.0, "over": "layer", "horizon": 12},
+    "step": {"target": 0.3, "strength": 3.0, "over": "step"},
     "pull": {"pull": 0.02},
     "wide pull": {"pull": 0.02, "margin": 2.0},
     "no margin": {"pull": 0.03, "margin": 0.0},
@@ -84,7 +85,7 @@ FAULTS = {
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-@pytest.mark.parametrize("prices", ("all", "layer"))
+@pytest.mark.parametrize("prices", ("all", "layer", "step"))
 def test_a_broken_price_is_noticed(fault, prices):
     net, quiet, x, loss, keep = case(("alif", "egru"), prices)
     targets = targets_for(net, loss, (len(x),))
@@ -234,8 +235,9 @@ def test_a_half_width_that_changes_in_mid_sequence(tmp_path):
         ({"pull": 0.1, "margin": -0.5}, "margin=-0.5 is not usable"),
         ({"event_cost": True}, "event_cost=True"),
         ({"target": 0.1, "horizon": 0}, "horizon=0"),
-        ({"target": 0.1, "over": "neuron"}, "choose one of unit, layer"),
-        ({"target": [np.array([0.1, 0.2])], "over": "layer"}, "takes one for a layer"),
+        ({"target": 0.1, "over": "neuron"}, "choose one of unit, layer, step"),
+        ({"target": [np.array([0.1, 0.2])], "over": "layer"}, 'over="layer" takes one for a layer'),
+        ({"target": [np.array([0.1, 0.2])], "over": "step"}, 'over="step" takes one for a layer'),
     ],
 )
 def test_refusals(given, told):

@@ -19,7 +19,8 @@ SMALL = {
 }  # fmt: skip
 PRICES = {
     "unit": {"target_activity": 0.05, "quiet_strength": 0.05, "quiet_horizon": 20},
-    "layer": {"target_activity": 0.05, "quiet_strength": 0.05, "quiet_over": "layer"},
+    "layer": {"target_activity": 0.05, "quiet_strength": 0.05, "quiet_over": "layer", "quiet_horizon": 20},
+    "step": {"target_activity": 0.05, "quiet_strength": 0.05, "quiet_over": "step"},
     "pull and events": {"pull": 1e-4, "event_cost": 1e-3},
     "all, narrowing": {"target_activity": 0.3, "event_cost": 1e-3, "half_width": 0.6, "half_width_to": 0.3},
 }
