@@ -159,6 +159,11 @@ class Learner(Costed, Renewal, Saving, Sharing):
         """What `quiet` charged, summed over steps and streams since zero_gradients(); 0 without it."""
         return 0.0 if self._pressure is None else float(self._pressure.penalty.sum())
 
+    def heed(self, other):
+        """Go on from how often units have spoken under `other`, a learner on the same network with the same `quiet`."""
+        if self._pressure is not None:
+            self._pressure.heed(other._pressure)
+
     def gradient(self):
         """Flat gradient of `loss`, and of `penalty`, in the order of `net.trained`, summed over streams."""
         self._check_masks()

@@ -87,6 +87,11 @@ class Pressure:
         self.rate[: len(before.rate)] = before.rate
         self.penalty[0] = before.penalty.sum()
 
+    def heed(self, other):
+        """Take over another's rates, of those streams that both have room for."""
+        both = min(len(self.rate), len(other.rate))
+        self.rate[:both] = other.rate[:both]
+
     def refresh(self):
         """Take margins from the layers as they are now."""
         units = sum(cell.units for cell in self.net.layers)
