@@ -48,7 +48,7 @@ class Trainer:
         self.clip = None if clip is None else check_positive("clip", clip)
         self.streams = learner.streams
         self._comparison = Comparison(learner, compare, lasting=rewire is not None)
-        self.narrowing = None if half_width is None else Narrowing(half_width, self.net)
+        self.narrowing = None if half_width is None else Narrowing(half_width, self.net, optimizer.steps)
         self._rng = check_seed(seed)
         self._rewiring = None
         if rewire is not None:
@@ -141,8 +141,7 @@ class Trainer:
         try:
             trainer = cls(found.learner, found.optimizer, task, state["update"], state["clip"])
             if state.get("half_width") is not None:
-                trainer.narrowing = Narrowing(from_config(state["half_width"]), trainer.net)
-                trainer.narrowing.follow(found.optimizer.steps)
+                trainer.narrowing = Narrowing(from_config(state["half_width"]), trainer.net, found.optimizer.steps)
             trainer.streams = check_count("streams", state["streams"])
             trainer._rng.bit_generator.state = state["generator"]
             trainer._place, trainer._history = state["place"], state["history"]

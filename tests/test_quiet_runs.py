@@ -127,6 +127,26 @@ def test_a_trainer_resumes_bit_for_bit(tmp_path):
     assert ends[0][2] == 0.1
 
 
+def test_half_widths_do_not_close_the_block_of_a_run_that_goes_on(tmp_path):
+    """Stopped in mid-block, in a sequence's second of three pieces, after an update that changed the half-width."""
+    x, y = np.random.default_rng(0).standard_normal((2, 2500, 2)), [0, 1]
+    ends = []
+    for stopped in (False, True):
+        net = evsim.Network(2, [evsim.EGRU(6)], evsim.Readout(2), seed=0)
+        trainer = evsim.Trainer(evsim.RTRL(net, block=7), evsim.SGD(0.1), half_width=evsim.Exponential(0.5, 0.5))
+
+        def progress(info, stopped=stopped, trainer=trainer):
+            if stopped and info["done"] == 2500 + 1024:
+                trainer._save(tmp_path / "c.npz")
+
+        trainer.fit(x, y, epochs=1, progress=progress)
+        if stopped:
+            trainer = evsim.Trainer.resume(tmp_path / "c.npz")
+            trainer.fit(x, y, epochs=1)
+        ends.append((trainer.net.theta.tobytes(), trainer.learner.counts.tolist()))
+    assert ends[0] == ends[1]
+
+
 @pytest.mark.parametrize(
     "words, told",
     [
