@@ -81,11 +81,11 @@ class Comparison:
             self._layout, self._parts = self._leader.net.layout, parts(self._leader.net)
         self._riding = True
 
-    def run(self, x, targets, mask):
+    def run(self, x, targets, mask, charged=None):
         """What the leader has just read, as `Learner.run` takes it."""
         if self._riding:
             for rider in self.riders:
-                rider.run(x, targets, mask)
+                rider.run(x, targets, mask, charged)
 
     def judge(self):
         """Just before the leader updates the weights: compare all gradients, and begin new ones."""

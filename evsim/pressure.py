@@ -13,15 +13,19 @@ from evsim.memory import zeros
 @jit
 def press(
     lo, hi, start, steps, spans, by_layer, strength, pull, cost, keep, target, margin, y, phi, D, gap, gap_s, gap_q,
-    pressed, force, force_q, rate, penalty,
+    charged, pressed, force, force_q, rate, penalty,
 ):  # fmt: skip
     """Prices of slots start + 1..start + steps of streams lo..hi-1, added to penalty[b], and their derivatives.
 
     spans: first unit, units, states and local parameters of each layer. target, margin: of each unit; a target that is
-    NaN is none. rate[b]: how often each unit has spoken of late, brought up to date by 1 - keep a step.
+    NaN is none. charged[b, t]: does slot t cost anything; if not, rates stay as they are too. rate[b]: how often each
+    unit has spoken of late, brought up to date by 1 - keep a step.
     """
     for b in range(lo, hi):
         for t in range(start + 1, start + steps + 1):
+            pressed[b, t] = False
+            if not charged[b, t]:
+                continue
             some, total = False, 0.0
             for level in range(spans.shape[0]):
                 first, n, states, local = spans[level, 0], spans[level, 1], spans[level, 2], spans[level, 3]
@@ -103,6 +107,6 @@ class Pressure:
         f, quiet = forward, self.quiet
         numbers = quiet.over == "layer", quiet.strength, quiet.pull, quiet.event_cost, 1.0 - 1.0 / quiet.horizon
         return bind(press, (
-            self._spans, *numbers, self._target, self._margin, f.y, f.phi, f.D, f.gap, f.gap_s, f.gap_q, f.pressed,
-            f.force, f.force_q, self.rate, self.penalty,
+            self._spans, *numbers, self._target, self._margin, f.y, f.phi, f.D, f.gap, f.gap_s, f.gap_q, f.charged,
+            f.pressed, f.force, f.force_q, self.rate, self.penalty,
         ))  # fmt: skip

@@ -26,7 +26,7 @@ class Quiet:
     at each; r itself counts as given. f has its ordinary derivative. Units with |g| beyond the pseudo-derivative's
     half-width feel the target no more, but the pull does not depend on it; with margin = half_width it is what moves
     units out of the range in which they have to be learned (phi-rate). Where r or f is below the target it raises
-    activity.
+    activity. A Trainer charges the steps of a sequence, none behind its end.
 
     target: a fraction, or None. strength, pull, event_cost: at least 0. margin: at least 0, in the unit of the state;
     None: each layer's half_width. target and margin may be lists of one entry per layer, each a number or one number

@@ -182,7 +182,8 @@ class Trainer:
             while place["step"] < steps:
                 t = place["step"]
                 h = min(most if self.update == "sequence" else int(self.update), steps - t)
-                self._piece(*data.piece(where, t, t + h))
+                x, targets, keep, answers = data.piece(where, t, t + h)
+                self._piece(x, targets, keep, answers, np.arange(t, t + h) < data.lengths[where][:, None])
                 place["step"] += h
                 sums["done"] += int(np.clip(data.lengths[where] - t, 0, h).sum())
                 if place["told"] and (self.update != "sequence" or place["step"] == steps):
@@ -198,11 +199,11 @@ class Trainer:
                     break
                 yield {"epoch": place["epoch"] + 1, "done": sums["done"], "total": total}
 
-    def _piece(self, x, targets, keep, answers):
+    def _piece(self, x, targets, keep, answers, inside):
         learner, sums = self.learner, self._sums
         single = learner.streams == 1
         before, charged = learner.loss, learner.penalty
-        given = (x[0], targets[0], keep[0]) if single else (x, targets, keep)
+        given = tuple(one[0] for one in (x, targets, keep, inside)) if single else (x, targets, keep, inside)
         out = learner.run(*given)
         gained = learner.loss - before
         if not np.isfinite(gained):
