@@ -6,6 +6,7 @@ A unit's price depends on its own state s and local parameters q at the step alo
 
 import numpy as np
 
+from evsim.cell import Cell
 from evsim.jit import bind, jit
 from evsim.memory import zeros
 
@@ -67,7 +68,7 @@ class Pressure:
 
     def __init__(self, net, quiet, streams):
         for k, cell in enumerate(net.layers):
-            if "above" not in dir(cell):
+            if type(cell).above is Cell.above:
                 raise ValueError(f"quiet needs to know how far units are above their thresholds, but layers.{k} is of "
                                  f"kind {cell.kind!r}, which has no `above`: leave quiet out, or write it")
         self.net, self.quiet = net, quiet
