@@ -7,7 +7,7 @@ import numpy as np
 
 from evsim.learner import Learner
 
-_SHARED = ("loss", "streams", "threads", "seed")  # options that do not tell one approximation from another
+_SHARED = ("loss", "quiet", "streams", "threads", "seed")  # options that do not tell one approximation from another
 _TELLING = ("n", "window")  # options that a name always states, the defaults too
 
 
@@ -75,15 +75,17 @@ class Comparison:
         for rider in self.riders:
             rider.zero_gradients()  # what it may have found before it rode along
             rider.reset(streams=streams)
+            if not self._riding:
+                rider.heed(self._leader)
         if self._layout is not self._leader.net.layout:
             self._layout, self._parts = self._leader.net.layout, parts(self._leader.net)
         self._riding = True
 
-    def run(self, x, targets, mask):
+    def run(self, x, targets, mask, charged=None):
         """What the leader has just read, as `Learner.run` takes it."""
         if self._riding:
             for rider in self.riders:
-                rider.run(x, targets, mask)
+                rider.run(x, targets, mask, charged)
 
     def judge(self):
         """Just before the leader updates the weights: compare all gradients, and begin new ones."""
@@ -175,6 +177,10 @@ def _check(name, rider, leader, streams):
         raise ValueError(f"{name!r} in compare is on another network: make it on that of the learner that trains")
     if rider.loss_kind != leader.loss_kind:
         told = f"{name!r} in compare has the loss {rider.loss_kind}, the learner that trains has {leader.loss_kind}"
+        raise ValueError(f"{told}: give both the same")
+    ours, leading = (None if one.quiet is None else one.quiet.config() for one in (rider, leader))
+    if ours != leading:
+        told = f"{name!r} in compare has quiet={ours}, the learner that trains has quiet={leading}"
         raise ValueError(f"{told}: give both the same")
     if rider.streams != streams:
         told = f"{name!r} in compare carries streams={rider.streams}, the learner that trains streams={streams}"

@@ -34,7 +34,7 @@ from evsim.readout import read_out
 
 STEP = ("y", "A", "B", "C", "phi", "D")  # what a Step is made of, beside the inputs
 SETTINGS = 14  # place of a layer's settings among its kernel's arguments, after the four numbers
-PRESSED = ("gap", "gap_s", "gap_q", "pressed", "force", "force_q")  # what `evsim.pressure` reads and writes
+PRESSED = ("gap", "gap_s", "gap_q", "charged", "pressed", "force", "force_q")  # what `evsim.pressure` reads and writes
 
 
 class Forward:
@@ -55,16 +55,18 @@ class Forward:
         self._tails = {
             "x": (net.n_in,), "y": (units,), "A": (units, k, k), "B": (units, k, g), "C": (units, k, q),
             "phi": (units, k), "D": (units, q), "out": (net.n_out,), "gap": (units, 2), "gap_s": (units, k),
-            "gap_q": (units, q), "pressed": (), "force": (units, k), "force_q": (units, q),
+            "gap_q": (units, q), "charged": (), "pressed": (), "force": (units, k), "force_q": (units, q),
         }  # fmt: skip
         self._theta, self._top = net.theta, (*layout.top, False)
         absent = STEP[1:] if learn < 2 else ()
         absent += PRESSED if learn < 3 else ()
         self._tails |= {name: (0,) * len(self._tails[name]) for name in absent}
+        if learn < 3:
+            self._tails["charged"] = (0,)
         if learn < 2:
             self._tails["pressed"] = (0,)
             self._theta, self._top = net.theta[pack(net).places], pack(net).top
-        kinds = {"pressed": np.bool_}
+        kinds = {"charged": np.bool_, "pressed": np.bool_}
         self.arrays = {
             name: zeros((streams, slots + 1, *tail), kinds.get(name, dtype)) for name, tail in self._tails.items()
         }
@@ -177,7 +179,7 @@ class Forward:
         self._layers = self.net.layers
         self.x, self.out = self.arrays["x"], self.arrays["out"]
         self.y, self.A, self.B, self.C, self.phi, self.D = (self.arrays[name] for name in STEP)
-        self.gap, self.gap_s, self.gap_q, self.pressed, self.force, self.force_q = (
+        self.gap, self.gap_s, self.gap_q, self.charged, self.pressed, self.force, self.force_q = (
             self.arrays[name] for name in PRESSED
         )
         self._plans = [self._plan(level) for level in range(len(self.net.stack))]

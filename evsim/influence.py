@@ -222,6 +222,7 @@ def advance(
                             add_local_force(
                                 b, slot, force_q, Y, lost, column, p, p_end, pieces, level, layers, local_q
                             )  # fmt: skip
+                        count[level, GRADIENT] += read * w
                         count[level, READ] += read * w
                         count[level, GRADIENTS] += w if read > 0 else 0
                     if level == home:

@@ -58,14 +58,17 @@ def locate_profile(profile):
 def energy(ops, profile: Any = DEFAULT):
     """Joules of the work in `ops`, as `learner.ops` gives it. A model, not a measurement.
 
-    profile: one of `profiles()`, the path of your own TOML file, or what `load_profile` gave.
+    profile: one of `profiles()`, the path of your own TOML file, or a dict as `load_profile` gives it.
 
     Returns a dict: joules, and joules_per_step, joules_per_inference (one sequence, forward alone), joules_per_sample
     (one sequence, forward and learning; None where no sequence was counted); compute and memory, whose sum is joules;
     parts[part] = {"compute", "memory"} in joules; stores[store] = bytes of the memory that holds it, None: the last.
     ValueError as `load_profile` has it, and for `ops` that are not a learner's.
     """
-    profile = profile if isinstance(profile, dict) else load_profile(profile)
+    if isinstance(profile, dict):
+        _check({name: value for name, value in profile.items() if name != "name"})
+    else:
+        profile = load_profile(profile)
     missing = [name for name in ("parts", "stores", "steps", "sequences", "events") if name not in ops]
     if missing:
         raise ValueError(f"ops has no {missing[0]!r}: give what learner.ops returns")
@@ -75,7 +78,7 @@ def energy(ops, profile: Any = DEFAULT):
     compute, memory = (sum(part[kind] for part in parts.values()) for kind in ("compute", "memory"))
     total, sequences = compute + memory, ops["sequences"]
     return {
-        "profile": profile["name"], "joules": total,
+        "profile": profile.get("name"), "joules": total,
         "joules_per_step": total / ops["steps"] if ops["steps"] else None,
         "joules_per_inference": sum(parts["forward"].values()) / sequences if sequences else None,
         "joules_per_sample": total / sequences if sequences else None,

@@ -24,7 +24,7 @@ from evsim.quiet import as_quiet
 from evsim.renewal import Renewal
 from evsim.saving import Saving
 from evsim.sharing import Sharing
-from evsim.targets import one_target, run_targets
+from evsim.targets import one_target, run_mask, run_targets
 from evsim.work import account, count_update
 
 
@@ -105,27 +105,30 @@ class Learner(Costed, Renewal, Saving, Sharing):
         self._told[which, slot] = wanted is not None
         if wanted is not None:
             self._wanted[which, slot] = wanted
+        if self._pressure is not None:
+            self._forward.charged[which, slot] = True
         self._work(0, n, slot - 1, 1, 0)
         self._open = slot
         return self._forward.out[which, slot].copy()
 
-    def run(self, x, targets=None, mask=None):
+    def run(self, x, targets=None, mask=None, charged=None):
         """Steps x (T, n_in) -> out (T, n_out) from the current state; with streams > 1, a leading stream axis on all.
 
         targets: (T,) classes for cross entropy, (T, n_out) otherwise. mask (T,): the steps whose target counts; targets
-        elsewhere are not read. The time loop is compiled.
+        elsewhere are not read. charged (T,): the steps that `quiet` charges, by default all. The time loop is compiled.
         """
         single = self.streams == 1
         lead = () if single else (self.streams,)
         x = as_floats("x", x, (*lead, None, self.net.n_in), self.net.dtype)
         steps = x.shape[-2]
         given = run_targets(targets, mask, self.loss_kind, (*lead, steps), self.net.n_out, self.net.dtype)
+        charged = run_mask("charged", charged, (*lead, steps))
         if single:
-            x, given = x[None], given.of_one_stream()
+            x, given, charged = x[None], given.of_one_stream(), charged[None]
         out = np.empty((self.streams, steps, self.net.n_out), self.net.dtype)
         if steps:
             self._follow(steps)
-            ends = self._spread(lambda lo, hi, worker: self._run_streams(lo, hi, worker, x, given, out))
+            ends = self._spread(lambda lo, hi, worker: self._run_streams(lo, hi, worker, x, given, charged, out))
             self._open = ends[0]
         return out[0] if single else out
 
@@ -158,6 +161,11 @@ class Learner(Costed, Renewal, Saving, Sharing):
     def penalty(self):
         """What `quiet` charged, summed over steps and streams since zero_gradients(); 0 without it."""
         return 0.0 if self._pressure is None else float(self._pressure.penalty.sum())
+
+    def heed(self, other):
+        """Go on from how often units have spoken under `other`, a learner on the same network with the same `quiet`."""
+        if self._pressure is not None:
+            self._pressure.heed(other._pressure)
 
     def gradient(self):
         """Flat gradient of `loss`, and of `penalty`, in the order of `net.trained`, summed over streams."""
@@ -352,7 +360,7 @@ class Learner(Costed, Renewal, Saving, Sharing):
         self._learn(lo, hi, start, steps, worker)
         self._stepped = True
 
-    def _run_streams(self, lo, hi, worker, x, given, out):
+    def _run_streams(self, lo, hi, worker, x, given, charged, out):
         """Run streams lo..hi-1 through x (streams, T, n_in) on one thread; returns the slots that are then open."""
         forward, at, t = self._forward, self._open, 0
         while t < x.shape[1]:
@@ -361,6 +369,8 @@ class Learner(Costed, Renewal, Saving, Sharing):
             here, there = np.s_[lo:hi, at + 1 : at + h + 1], np.s_[lo:hi, t : t + h]
             forward.x[here] = x[there]
             self._told[here] = given.keep[there]
+            if self._pressure is not None:
+                forward.charged[here] = charged[there]
             if given.wanted is not None:
                 self._wanted[here] = given.wanted[there]
             self._work(lo, hi, at, h, worker)

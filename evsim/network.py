@@ -137,6 +137,7 @@ class Network:
         self.stack = (*layers, *self.stack[len(layers) :])
         self.layers = layers
         self.version += 1
+
     def rewire(self, masks):
         """Let other weights exist: masks, a dict of boolean arrays by name, each (n, m) or as `masks()` gives it.
 

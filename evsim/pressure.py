@@ -6,6 +6,7 @@ A unit's price depends on its own state s and local parameters q at the step alo
 
 import numpy as np
 
+from evsim.cell import Cell
 from evsim.jit import bind, jit
 from evsim.memory import zeros
 from evsim.quiet import OVER
@@ -14,16 +15,19 @@ from evsim.quiet import OVER
 @jit
 def press(
     lo, hi, start, steps, spans, over, strength, pull, cost, keep, target, margin, y, phi, D, gap, gap_s, gap_q,
-    pressed, force, force_q, rate, penalty,
+    charged, pressed, force, force_q, rate, penalty,
 ):  # fmt: skip
     """Prices of slots start + 1..start + steps of streams lo..hi-1, added to penalty[b], and their derivatives.
 
     spans: first unit, units, states and local parameters of each layer. target, margin: of each unit; a target that is
-    NaN is none; over: place in `evsim.quiet.OVER`. rate[b]: how often each unit has spoken of late, brought up to date
-    by 1 - keep a step.
+    NaN is none; over: place in `evsim.quiet.OVER`. charged[b, t]: does slot t cost anything; if not, rates stay as they
+    are too. rate[b]: how often each unit has spoken of late, brought up to date by 1 - keep a step.
     """
     for b in range(lo, hi):
         for t in range(start + 1, start + steps + 1):
+            pressed[b, t] = False
+            if not charged[b, t]:
+                continue
             some, total = False, 0.0
             for level in range(spans.shape[0]):
                 first, n, states, local = spans[level, 0], spans[level, 1], spans[level, 2], spans[level, 3]
@@ -64,7 +68,7 @@ class Pressure:
 
     def __init__(self, net, quiet, streams):
         for k, cell in enumerate(net.layers):
-            if "above" not in dir(cell):
+            if type(cell).above is Cell.above:
                 raise ValueError(f"quiet needs to know how far units are above their thresholds, but layers.{k} is of "
                                  f"kind {cell.kind!r}, which has no `above`: leave quiet out, or write it")
         self.net, self.quiet = net, quiet
@@ -88,6 +92,11 @@ class Pressure:
         self.rate[: len(before.rate)] = before.rate
         self.penalty[0] = before.penalty.sum()
 
+    def heed(self, other):
+        """Take over another's rates, of those streams that both have room for."""
+        both = min(len(self.rate), len(other.rate))
+        self.rate[:both] = other.rate[:both]
+
     def refresh(self):
         """Take margins from the layers as they are now."""
         units = sum(cell.units for cell in self.net.layers)
@@ -100,6 +109,6 @@ class Pressure:
         keep = 1.0 - 1.0 / quiet.horizon
         numbers = OVER.index(quiet.over), quiet.strength, quiet.pull, quiet.event_cost, keep
         return bind(press, (
-            self._spans, *numbers, self._target, self._margin, f.y, f.phi, f.D, f.gap, f.gap_s, f.gap_q, f.pressed,
-            f.force, f.force_q, self.rate, self.penalty,
+            self._spans, *numbers, self._target, self._margin, f.y, f.phi, f.D, f.gap, f.gap_s, f.gap_q, f.charged,
+            f.pressed, f.force, f.force_q, self.rate, self.penalty,
         ))  # fmt: skip

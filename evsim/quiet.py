@@ -28,7 +28,8 @@ class Quiet:
     that are worth it may speak more than others; with "unit" none may. Over "step" the fraction has its ordinary
     derivative. Where r is below the target, it raises activity. Units with |g| beyond the pseudo-derivative's
     half-width feel the target no more, but the pull does not depend on it; with margin = half_width it is what moves
-    units out of the range in which they have to be learned (phi-rate).
+    units out of the range in which they have to be learned (phi-rate). A Trainer charges
+    the steps of a sequence, none behind its end.
 
     target: a fraction, or None. strength, pull, event_cost: at least 0. margin: at least 0, in the unit of the state;
     None: each layer's half_width. target and margin may be lists of one entry per layer, each a number or one number

@@ -206,6 +206,8 @@ def from_config(config: Mapping[str, Any]) -> Policy:
 def all_gradients(net, loss, x, targets=None, mask=None):
     """dict of the exact gradient of the summed loss for every weight, those that do not exist among them.
 
+    What a learner's `quiet` charges is not part of it.
+
     By BPTT on `dense_twin(net)`, from zero state: x (T, n_in) or (streams, T, n_in), targets and mask as in
     `Learner.run`.
     """

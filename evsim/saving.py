@@ -86,8 +86,7 @@ class Saving:
             array[:, : steps + 1] = state[name]
         if self._pressure is not None:
             self._pressure.rate[:], self._pressure.penalty[:] = state["rate"], state["penalty"]
-        held = self._forward.stored, self._forward.y[:, 0], self._forward.phi[:, 0]
-        self._begun = steps > 0 or any(array.any() for array in held)
+        self._begun = not self._fresh
         for count in self._counts:
             count[:] = 0
         self._counts[0][:] = state["counts"]

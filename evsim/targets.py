@@ -37,12 +37,7 @@ def run_targets(targets, mask, loss, lead, n_out, dtype):
         if mask is not None:
             raise ValueError("a mask was given without targets: pass targets too, or leave the mask out")
         return Targets(None, np.zeros(lead, bool))
-    keep = np.ones(lead, bool)
-    if mask is not None:
-        mask = np.asarray(mask)
-        if mask.shape != lead or mask.dtype.kind not in "biu":
-            raise ValueError(f"mask has shape {mask.shape} and dtype {mask.dtype}: give a boolean array {lead}")
-        keep = mask.astype(bool)
+    keep = run_mask("mask", mask, lead)
     if loss == "cross_entropy":
         labels = as_labels("targets", targets, lead)
         check_labels("targets", labels, n_out, keep)
@@ -53,6 +48,16 @@ def run_targets(targets, mask, loss, lead, n_out, dtype):
     values = as_floats("targets", values, (*lead, n_out), dtype)
     _check_values("targets", values, loss)
     return Targets(values, keep)
+
+
+def run_mask(name, given, lead):
+    """A boolean array over axes `lead`; all True if None is given."""
+    if given is None:
+        return np.ones(lead, bool)
+    given = np.asarray(given)
+    if given.shape != lead or given.dtype.kind not in "biu":
+        raise ValueError(f"{name} has shape {given.shape} and dtype {given.dtype}: give a boolean array {lead}")
+    return given.astype(bool)
 
 
 def _check_values(name, values, loss):

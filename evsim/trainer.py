@@ -48,7 +48,7 @@ class Trainer:
         self.clip = None if clip is None else check_positive("clip", clip)
         self.streams = learner.streams
         self._comparison = Comparison(learner, compare, lasting=rewire is not None)
-        self.narrowing = None if half_width is None else Narrowing(half_width, self.net)
+        self.narrowing = None if half_width is None else Narrowing(half_width, self.net, optimizer.steps)
         self._rng = check_seed(seed)
         self._rewiring = None
         if rewire is not None:
@@ -141,8 +141,7 @@ class Trainer:
         try:
             trainer = cls(found.learner, found.optimizer, task, state["update"], state["clip"])
             if state.get("half_width") is not None:
-                trainer.narrowing = Narrowing(from_config(state["half_width"]), trainer.net)
-                trainer.narrowing.follow(found.optimizer.steps)
+                trainer.narrowing = Narrowing(from_config(state["half_width"]), trainer.net, found.optimizer.steps)
             trainer.streams = check_count("streams", state["streams"])
             trainer._rng.bit_generator.state = state["generator"]
             trainer._place, trainer._history = state["place"], state["history"]
@@ -183,7 +182,8 @@ class Trainer:
             while place["step"] < steps:
                 t = place["step"]
                 h = min(most if self.update == "sequence" else int(self.update), steps - t)
-                self._piece(*data.piece(where, t, t + h))
+                x, targets, keep, answers = data.piece(where, t, t + h)
+                self._piece(x, targets, keep, answers, np.arange(t, t + h) < data.lengths[where][:, None])
                 place["step"] += h
                 sums["done"] += int(np.clip(data.lengths[where] - t, 0, h).sum())
                 if place["told"] and (self.update != "sequence" or place["step"] == steps):
@@ -199,11 +199,11 @@ class Trainer:
                     break
                 yield {"epoch": place["epoch"] + 1, "done": sums["done"], "total": total}
 
-    def _piece(self, x, targets, keep, answers):
+    def _piece(self, x, targets, keep, answers, inside):
         learner, sums = self.learner, self._sums
         single = learner.streams == 1
         before, charged = learner.loss, learner.penalty
-        given = (x[0], targets[0], keep[0]) if single else (x, targets, keep)
+        given = tuple(one[0] for one in (x, targets, keep, inside)) if single else (x, targets, keep, inside)
         out = learner.run(*given)
         gained = learner.loss - before
         if not np.isfinite(gained):

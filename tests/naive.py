@@ -222,9 +222,15 @@ class Counter:
         for name, value in done.items():
             self.total[k][name] += int(value) + (name == self.fault)
 
-    def advance(self, steps, d_out=None):
-        """Count one step from one Step per layer; d_out: the error at the outputs, if a loss was told."""
+    def advance(self, steps, d_out=None, forces=None):
+        """Count one step from one Step per layer; d_out: the error at the outputs, if a loss was told.
+
+        forces: one (n, K) per layer, what `evsim.quiet` asks of the states, where it does.
+        """
         net, top = self.net, len(self.net.stack) - 1
+        self.forces = [np.zeros_like(step.phi) for step in steps]
+        for k, force in enumerate(forces or ()):
+            self.forces[k] = force
         moves = [step.phi.any(1) for step in steps]
         if self.past is None:
             self.add(0, sequences=1)
@@ -250,7 +256,7 @@ class Counter:
         before = np.zeros(cell.units, bool) if self.past is None else self.past[k].phi.any(1)
         below = moves[k - 1] if k else np.zeros(len(step.heard), bool)
         for i in range(cell.units):
-            if not (cell.memory or moves[k][i]):
+            if not (cell.memory or moves[k][i] or self.forces[k][i].any()):
                 continue
             plain = len(cell.channels) + len(cell.trained())
             added, ones = (
@@ -281,7 +287,7 @@ class Counter:
         (columns, owners), alive, before = self.tiles[which], self.alive[which], self.shown[which]
         shown, top = set(), len(self.net.stack) - 1
         for k, (cell, step) in enumerate(zip(self.net.stack, steps)):
-            first, K, read = self.first[k], len(cell.states), 0
+            first, K, read, pressed = self.first[k], len(cell.states), 0, 0
             mask_in, mask_rec = self.masks[k]
             kept = (k < top or cell.rec_channels) and (cell.memory or K > 1)
             for i in range(cell.units):
@@ -290,7 +296,7 @@ class Counter:
                     continue
                 if not cell.memory:
                     alive.discard(u)
-                    if not moves[k][i]:
+                    if not (moves[k][i] or self.forces[k][i].any()):
                         continue
                 edges = sum(first + j in before for j in np.flatnonzero(mask_rec[i])) if cell.rec_channels else 0
                 if k:
@@ -304,11 +310,13 @@ class Counter:
                     self.add(k, words_read=(leak + K * edges) * columns, words_written=K * columns)
                 elif u not in alive:
                     continue
+                pressed += columns * int((self.forces[k][i] != 0).sum())
                 if moves[k][i]:
                     shown.add(u)
                     if kept:
                         self._show(which, k, step.phi[i])
                     if k == top and sent[i] != 0:
                         read += columns * int((step.phi[i] != 0).sum())
-            self.add(k, gradient=read, read=read, gradients=columns if read else 0)
+            self.add(k, gradient=read + pressed, read=read + pressed)
+            self.add(k, gradients=columns * ((read > 0) + (pressed > 0)))
         self.shown[which] = shown

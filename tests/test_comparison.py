@@ -215,6 +215,7 @@ def test_refusals():
     for compare, error, told in [
         ([evsim.SnAp(other, streams=2)], ValueError, "'snap n=1' in compare is on another network: make it on that"),
         ([evsim.SnAp(net, loss="mse", streams=2)], ValueError, "has the loss mse, the learner that trains has cross"),
+        ([evsim.SnAp(net, streams=2, quiet=evsim.Quiet(pull=0.1))], ValueError, "that trains has quiet=None"),
         ([evsim.SnAp(net)], ValueError, "carries streams=1, the learner that trains streams=2: give both the same"),
         ([leader], ValueError, "the same learner twice, or the one that trains"),
         ({"a": twin, "b": twin}, ValueError, "the same learner twice"),
@@ -247,6 +248,15 @@ def test_resumed_with_and_without_riders(tmp_path):
     assert untimed(again.history) == untimed(whole.history)
     with pytest.raises(TypeError, match="compare must be a function here"):
         evsim.Trainer.resume(file, compare=[])
+
+
+def test_new_riders_know_how_often_units_have_spoken(tmp_path):
+    file, net = tmp_path / "a.npz", network()
+    quiet = evsim.Quiet(target=0.1, strength=1.0)
+    evsim.Trainer(evsim.RTRL(net, streams=3, quiet=quiet), evsim.SGD(0.05)).fit(*arrays(), epochs=1, checkpoint=file)
+    again = evsim.Trainer.resume(file, compare=lambda net: [evsim.BPTT(net, streams=3, quiet=quiet)])
+    (found,) = again.fit(*arrays(), epochs=2)[1]["compare"].items()
+    assert found[0] == "bptt" and found[1]["relative_error"] < 1e-10
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs POSIX signals")

@@ -4,7 +4,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from naive import Counter, loss_and_error
+from naive import Counter, forward, loss_and_error
 from oracle import (
     FEEDS,
     KINDS,
@@ -53,16 +53,33 @@ def naive_count(learner, x, targets, keep, loss="mse", fault=None):
     """The same work, by naive.Counter."""
     out, steps = record(learner.net, x)
     counter = Counter(learner.net, tiles_of(learner), fault)
+    forces = None if learner.quiet is None else forces_of(learner, x, steps)
     for t in range(len(x)):
         error = loss_and_error(loss, out[t], targets[t])[1] if keep[t] else None
-        counter.advance(steps[t], error)
+        counter.advance(steps[t], error, forces and forces[t])
     return counter
 
 
-def assert_same_counts(net, x, feed=at_once):
+def forces_of(learner, x, steps):
+    """For every time step, what pull and event_cost ask of each layer's states: a list of (n, K)."""
+    net, quiet, seen = learner.net, learner.quiet, forward(learner.net, x)[1]
+    values, margins = net.parameters(), np.split(quiet.margins(net.layers), np.cumsum([c.units for c in net.layers]))
+    found = []
+    for t in range(len(x)):
+        found.append([])
+        for k, cell in enumerate(net.layers):
+            s, q = seen[k][t][2], [values[f"layers.{k}.{name}"] for name in cell.local]
+            above, one = cell.above(s, q), np.eye(len(s))
+            along = np.stack([cell.above([v + d for v, d in zip(s, row)], q) - above for row in one], 1).round(9)
+            pulled = quiet.pull * (above + margins[k] > 0)[:, None] * along
+            found[-1].append(pulled + quiet.event_cost * np.sign(steps[t][k].y)[:, None] * steps[t][k].phi)
+    return found
+
+
+def assert_same_counts(net, x, feed=at_once, quiet=None):
     """Feed x; every counter must be the naive one."""
     targets, keep = targets_for(net, "mse", (len(x),)), keeps(len(x))["some"]
-    learner = evsim.RTRL(net, loss="mse")
+    learner = evsim.RTRL(net, loss="mse", quiet=quiet)
     feed(learner, x, targets, keep)
     counter = naive_count(learner, x, targets, keep)
     for ours, truth in zip(counted(learner), counter.total, strict=True):
@@ -80,6 +97,15 @@ def test_counters_are_those_of_plain_loops(stack, masks):
         ops = learner.ops
         assert min(ops[name] for name in ("forward", "immediate", "rows", "events", "phi")) > 0
         assert ops["multiply_adds"] == sum(ops[part] for part in PARTS)
+
+
+@pytest.mark.parametrize("stack", STACKS, ids="-".join)
+def test_counters_under_prices(stack):
+    """Rows of M read for what units are charged, and rows of units without memory that are computed for that alone."""
+    for seed, quiet in enumerate(({"pull": 0.1}, {"event_cost": 0.1}, {"pull": 0.1, "margin": 1.5, "event_cost": 0.1})):
+        net = network(stack, density=0.5, seed=seed, readout=READOUTS[seed % 2])
+        learner, _ = assert_same_counts(net, sequence(net, 40, seed), FEEDS[seed % 2], evsim.Quiet(**quiet))
+        assert learner.penalty > 0
 
 
 @pytest.mark.parametrize("stack", STACKS, ids="-".join)

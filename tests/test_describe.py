@@ -161,10 +161,10 @@ def test_the_page_about_new_cells_names_what_there_is():
     assert len(declared) >= 12 and not [name for name in declared if f"`{name}`" not in text]
     code = Path(evsim.cells.lif.__file__).read_text(encoding="utf-8")
     quoted = re.findall(r"^    (return .*)$", text, re.MULTILINE) + re.findall(r"`(C\[.* = .*)`", text)
-    assert len(quoted) == 4 and all(line in code for line in quoted)
+    assert len(quoted) == 5 and all(line in code for line in quoted)
     (loop,) = re.findall(r"^for i in range\(n\):\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
     lines = [line.partition("#")[0].partition("...")[0].strip() for line in loop.splitlines()]
-    assert len(lines) == 12 and all(line in code for line in lines)
+    assert len(lines) == 15 and all(line in code for line in lines)
 
 
 # Symbols by themselves

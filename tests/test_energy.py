@@ -144,3 +144,8 @@ def test_unknown_profiles(tmp_path):
         load_profile(tmp_path / "folder.toml")
     with pytest.raises(ValueError, match="ops has no 'parts': give what learner.ops returns"):
         energy({"steps": 3})
+    price, ops = load_profile(DEFAULT), counted_ops()
+    with pytest.raises(ValueError, match="compute.add=-1 is not usable: give a number of at least 0"):
+        energy(ops, {**price, "compute": {**price["compute"], "add": -1}})
+    with pytest.raises(ValueError, match="the file lacks memory, word_bytes: add it"):
+        energy(ops, {"what": "mine", "compute": price["compute"]})

@@ -24,6 +24,7 @@ from pressing import gradients
 
 import evsim
 from evsim import Quiet
+from evsim.cell import Cell
 
 PRICES = {
     "target": {"target": 0.05, "strength": 0.7, "horizon": 9},
@@ -254,6 +255,9 @@ def test_refusals_that_need_the_network():
         evsim.RTRL(net, quiet=Quiet(target=[np.full(3, 0.1), 0.1]))
     with pytest.raises(TypeError, match="quiet is 0.1: pass evsim.Quiet"):
         evsim.RTRL(net, quiet=0.1)
+    bare = type("Bare", (evsim.LIF,), {"above": Cell.above})
+    with pytest.raises(ValueError, match="layers.0 is of kind 'lif', which has no `above`: leave quiet out"):
+        evsim.RTRL(evsim.Network(2, [bare(3)], evsim.Readout(2)), quiet=Quiet(pull=0.1))
 
 
 def test_targets_of_layers_and_of_units():

@@ -128,6 +128,44 @@ def test_a_trainer_resumes_bit_for_bit(tmp_path):
     assert ends[0][2] == 0.1
 
 
+@pytest.mark.parametrize("over", ("unit", "layer"))
+def test_nobody_pays_for_what_stands_behind_the_end_of_a_sequence(over):
+    """Two sequences of 8 and of 30 steps side by side come to the penalty and the update of each by itself."""
+    rng, quiet = np.random.default_rng(0), evsim.Quiet(target=0.3, over=over, pull=0.1, margin=2.0, horizon=5)
+    x, lengths = rng.standard_normal((2, 30, 3)), np.array([8, 30])
+    make = lambda: evsim.Network(3, [evsim.EGRU(5)], evsim.Readout(2), seed=0, dtype="float64")  # noqa: E731
+    net, apart = make(), make()
+    trainer = evsim.Trainer(evsim.RTRL(net, streams=2, quiet=quiet), evsim.SGD(0.1))
+    (row,) = trainer.fit(x, [0, 1], lengths, epochs=1)
+    penalty, gradient = 0.0, 0.0
+    for k, length in enumerate(lengths):
+        learner = evsim.BPTT(apart, quiet=quiet)
+        learner.run(x[k, :length], np.full(length, k), np.arange(length) == length - 1)
+        penalty, gradient = penalty + learner.penalty, gradient + learner.gradient()
+    assert 2 * row["penalty"] == pytest.approx(penalty)
+    np.testing.assert_allclose(net.trained, apart.trained - 0.1 * gradient / 2, atol=1e-12)
+
+
+def test_half_widths_do_not_close_the_block_of_a_run_that_goes_on(tmp_path):
+    """Stopped in mid-block, in a sequence's second of three pieces, after an update that changed the half-width."""
+    x, y = np.random.default_rng(0).standard_normal((2, 2500, 2)), [0, 1]
+    ends = []
+    for stopped in (False, True):
+        net = evsim.Network(2, [evsim.EGRU(6)], evsim.Readout(2), seed=0)
+        trainer = evsim.Trainer(evsim.RTRL(net, block=7), evsim.SGD(0.1), half_width=evsim.Exponential(0.5, 0.5))
+
+        def progress(info, stopped=stopped, trainer=trainer):
+            if stopped and info["done"] == 2500 + 1024:
+                trainer._save(tmp_path / "c.npz")
+
+        trainer.fit(x, y, epochs=1, progress=progress)
+        if stopped:
+            trainer = evsim.Trainer.resume(tmp_path / "c.npz")
+            trainer.fit(x, y, epochs=1)
+        ends.append((trainer.net.theta.tobytes(), trainer.learner.counts.tolist()))
+    assert ends[0] == ends[1]
+
+
 @pytest.mark.parametrize(
     "words, told",
     [

@@ -316,6 +316,18 @@ def test_rewire_refuses_in_mid_sequence_and_foreign_optimisers():
     assert net.layout is not before
 
 
+def test_a_silent_sequence_is_one_too_after_a_checkpoint(tmp_path):
+    """Units at rest, without bias or input: nothing but the influence of biases says that steps were taken."""
+    net = evsim.Network(2, [evsim.LIF(3)], evsim.Readout(2))
+    learner = evsim.RTRL(net)
+    learner.run(np.zeros((4, 2)))
+    evsim.save(tmp_path / "a.npz", net, learner)
+    again = evsim.load(tmp_path / "a.npz").learner
+    assert again.influence().any()
+    with pytest.raises(ValueError, match="mid-sequence"):
+        evsim.rewire(again, evsim.Adam(0.01), {})
+
+
 # Under torch
 
 def test_a_module_refuses_the_masks_it_was_not_made_for():

@@ -7,10 +7,9 @@ import time
 
 import numpy as np
 
-from evsim.cells.egru import EGRU
 from evsim.network import Network
 from evsim.readout import Readout
-from evsim.tasks.spiral import Spiral
+from evsim.registry import lookup
 
 
 class DenseEGRU:
@@ -84,7 +83,8 @@ class DenseEGRU:
 
 def time_dense(units, streams, repeats=3):
     """dict: seconds of a step of one stream on the spiral task, units that always speak, the least of some batches."""
-    net, data = Network(2, EGRU(units, always=True), Readout(1)), Spiral().split("train")
+    net = Network(2, lookup("cell", "egru")(units, always=True), Readout(1))
+    data = lookup("task", "spiral")().split("train")
     rival, least = DenseEGRU(net, streams), np.inf
     for _ in range(repeats):
         began = time.perf_counter()

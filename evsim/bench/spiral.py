@@ -15,9 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from evsim.cells.egru import EGRU
 from evsim.evaluate import evaluate
-from evsim.learners.rtrl import RTRL
 from evsim.network import Network
 from evsim.opcount import dense_rtrl_macs
 from evsim.optim import Adam
@@ -25,7 +23,6 @@ from evsim.quiet import as_quiet
 from evsim.readout import Readout
 from evsim.registry import lookup
 from evsim.task import Data
-from evsim.tasks.spiral import Spiral
 
 BATCH, ITERATIONS, RATE = 32, 1700, 3e-3
 LEVELS = tuple(k / 10 for k in range(10))  # parts of the recurrent weights that are absent
@@ -50,7 +47,7 @@ def paper_network(absent, seed, always=False, units=16):
     rng = np.random.default_rng([seed, round(100 * absent)])
     gates = rng.random((3, units, units)) >= absent
     threshold = 1 / (1 + np.exp(1 - rng.standard_normal(units)))
-    cell = EGRU(units, mask_rec=gates.any(0), half_width=1.0, threshold=threshold, always=always)
+    cell = lookup("cell", "egru")(units, mask_rec=gates.any(0), half_width=1.0, threshold=threshold, always=always)
     net = Network(2, cell, Readout(1), seed=seed)
     values, reach = net.parameters(), 1 / np.sqrt(units)
     shape = values["layers.0.weight_in"].shape
@@ -75,7 +72,7 @@ def probe(net, held, x, streams=PROBED):
     sparsity: of d y_t/d W_rec over all steps, units and recurrent weights of all gates, absent ones among them, below
     1e-8; carried: of d c_t/d parameter over the parameters that exist, exactly 0; activity: of units that are silent.
     """
-    learner, units = RTRL(net, loss="binary_cross_entropy", streams=streams), net.layers[0].units
+    learner, units = lookup("learner", "rtrl")(net, loss="binary_cross_entropy", streams=streams), net.layers[0].units
     places = net.layout.names["layers.0.weight_rec"][2]
     live = np.zeros(net.layout.unit_columns, bool)
     live[places] = True
@@ -115,7 +112,7 @@ def train_ours(
     if "blocks" in given:
         blocks = given.pop("blocks")
         given["mask_rec"] = np.kron(np.eye(blocks, dtype=bool), np.ones((units // blocks,) * 2, bool))
-    net = Network(2, EGRU(units, **given), Readout(1), seed=seed)
+    net = Network(2, lookup("cell", "egru")(units, **given), Readout(1), seed=seed)
     found = train(net, seed, iterations, rate, quiet=quiet, enough=True, learner=learner)
     return {"name": name, "seed": seed, "units": units, "options": options, "rate": rate, **found}
 
@@ -129,7 +126,7 @@ def train(
     is when the mean loss of ten batches is below 0.1 and 99.5 % of 500 validation sequences are told apart. learner:
     "bptt" gives the same gradients and other counts.
     """
-    task = Spiral()
+    task = lookup("task", "spiral")()
     data, spare = task.split("train"), Data(*(part[:500] for part in task.split("validation")[:2]))
     rng, losses, rows = np.random.default_rng([seed, 1]), [], []
     learner = lookup("learner", learner)(net, loss="binary_cross_entropy", streams=BATCH, quiet=as_quiet(quiet))
