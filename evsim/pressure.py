@@ -63,14 +63,19 @@ def press(
             penalty[b] += total
 
 
+def check_thresholds(layers):
+    """ValueError for a layer of which nobody knows how far its units are above their thresholds."""
+    for k, cell in enumerate(layers):
+        if type(cell).above is Cell.above:
+            told = f"layers.{k} is of kind {cell.kind!r}, which does not say how far units are above their thresholds"
+            raise ValueError(f"{told}: leave quiet out, or write its method `above`")
+
+
 class Pressure:
     """The prices of one learner's network: tables for the kernel, and for each stream how often units have spoken."""
 
     def __init__(self, net, quiet, streams):
-        for k, cell in enumerate(net.layers):
-            if type(cell).above is Cell.above:
-                raise ValueError(f"quiet needs to know how far units are above their thresholds, but layers.{k} is of "
-                                 f"kind {cell.kind!r}, which has no `above`: leave quiet out, or write it")
+        check_thresholds(net.layers)
         self.net, self.quiet = net, quiet
         self.rate = zeros((streams, net.layout.units), np.float64)
         self.penalty = zeros(streams, np.float64)

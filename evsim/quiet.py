@@ -92,6 +92,8 @@ class Quiet:
     def _units(self, name, units):
         """Check what can be checked without knowing the network."""
         given = getattr(self, name)
+        if isinstance(given, list | tuple) and not given:
+            raise ValueError(f"{name}={given!r} is empty: give an entry for each layer, or a single number")
         for value in given if isinstance(given, list | tuple) else [given]:
             if value is not None:
                 self._checked(name, value, np.size(value) or units)

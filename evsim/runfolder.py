@@ -96,9 +96,10 @@ class RunFolder:
         """What came out, or None where the run is not at its end."""
         file = self.path / "summary.json"
         try:
-            return json.loads(file.read_text(encoding="utf-8"))
+            found = json.loads(file.read_text(encoding="utf-8"))
         except (OSError, ValueError):
             return None
+        return found if isinstance(found, dict) else None
 
     def write_summary(self, summary):
         """Write what came out; None removes it."""

@@ -2,6 +2,8 @@
 
 import torch
 
+from evsim.pressure import check_thresholds
+
 from .network import EventCore
 from .tokens import EmbeddedCore
 
@@ -24,6 +26,7 @@ class Prices:
 
     def __init__(self, quiet, core, streams):
         body = event_core(core)
+        check_thresholds(body.cells)
         self.quiet, self.core = quiet, body
         like, sizes = next(body.parameters()), [cell.units for cell in body.cells]
         self.target = torch.as_tensor(self.quiet.targets(body.cells)).to(like).split(sizes)

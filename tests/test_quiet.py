@@ -229,6 +229,7 @@ def test_a_half_width_that_changes_in_mid_sequence(tmp_path):
         ({"target": -0.1}, "from 0 to 1"),
         ({"target": float("inf")}, "target=inf"),
         ({"target": float("nan")}, "target=nan"),
+        ({"target": []}, "target=[] is empty"),
         ({"target": "low"}, "target='low'"),
         ({"target": [0.1, 1.5]}, "target=1.5"),
         ({"target": 0.1, "strength": -1.0}, "strength=-1.0 is not usable: give a finite number of at least 0"),
@@ -256,7 +257,7 @@ def test_refusals_that_need_the_network():
     with pytest.raises(TypeError, match="quiet is 0.1: pass evsim.Quiet"):
         evsim.RTRL(net, quiet=0.1)
     bare = type("Bare", (evsim.LIF,), {"above": Cell.above})
-    with pytest.raises(ValueError, match="layers.0 is of kind 'lif', which has no `above`: leave quiet out"):
+    with pytest.raises(ValueError, match="layers.0 is of kind 'lif', which does not say how far units are above"):
         evsim.RTRL(evsim.Network(2, [bare(3)], evsim.Readout(2)), quiet=Quiet(pull=0.1))
 
 
