@@ -19,6 +19,17 @@ def write_text(path, text):
         file.write(text.encode())
 
 
+def refuse_existing(path, force=False):
+    """ValueError if a file must not be written to `path`: it exists (and not `force`), or its folder does not."""
+    path = Path(path)
+    if path.is_dir():
+        raise ValueError(f"{path} is a folder: give the name of a file to write")
+    if path.exists() and not force:
+        raise ValueError(f"{path} exists already: give another name, or --force to replace it")
+    if not path.parent.is_dir():
+        raise ValueError(f"the folder {path.parent} does not exist: make it first")
+
+
 @contextlib.contextmanager
 def replacing(path):
     """Open a file for writing bytes beside `path`, and put it in its place if nothing went wrong."""
