@@ -59,7 +59,8 @@ def export(trained, out, force=False):
             arrays[name] = value
     header = {
         "format": FORMAT, "version": VERSION, "evsim": __version__, "commit": commit(), **net.config(),
-        "n_out": net.n_out, "weights": WEIGHTS, "trace": told,
+        "layers": [_config(cell) for cell in net.layers], "readout": _config(net.readout), "n_out": net.n_out,
+        "weights": WEIGHTS, "trace": told,
         "channels": [
             {"names": cell.channels, "in": cell.in_channels, "rec": cell.rec_channels} for cell in net.layers
         ],
@@ -130,6 +131,12 @@ def read(path):
         raise ValueError(f"{path} does not fit together ({told}): it is damaged or was edited") from None
 
 
+def _config(cell):
+    """A layer's config without local parameters, and the time constants behind them: there is an array of each."""
+    gone = {*getattr(cell, "local", ()), *getattr(cell, "decays", {}).values()}
+    return {name: value for name, value in cell.config().items() if name not in gone}
+
+
 def _to_csr(dense, mask):
     """dict of ptr (n + 1,), source (edges,) and weight (channels, edges) from weights (channels, n, m)."""
     ptr = np.concatenate([[0], np.cumsum(mask.sum(1))]).astype(np.int32)
@@ -167,6 +174,8 @@ def _checked(header, arrays):
     readout = READOUTS[header["readout"]["kind"]]
     sizes = [n_in, *(check_count("units", given["units"]) for given in header["layers"])]
     n_out = check_count("units", header["readout"]["units"])
+    if header["n_out"] != n_out:
+        raise ValueError(f"n_out is {header['n_out']!r}, but the readout has {n_out} units")
     shapes: dict[str, tuple[int | None, ...]] = {}
     for k, kind in enumerate(kinds):
         n = sizes[k + 1]
