@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import tokenize
 import zipfile
 import zlib
 from pathlib import Path
@@ -9,7 +10,7 @@ from pathlib import Path
 # What reading a damaged, foreign or encrypted npz file may raise.
 DAMAGE = (
     zipfile.BadZipFile, zlib.error, EOFError, OSError, LookupError, ValueError, TypeError, AttributeError,
-    NotImplementedError, RuntimeError,
+    NotImplementedError, RuntimeError, SyntaxError, tokenize.TokenError,
 )  # fmt: skip
 
 

@@ -41,7 +41,10 @@ def open_trained(path):
     if kind == "evsim torch checkpoint":
         return load_optional("evsim.models.run", f"{path}, a torch model,").Trained(path)
     if kind == "evsim bundle":
-        return Trained(Checkpoint(load_optional("evsim.exports.bundle", f"{path}, a bundle,").load(path)))
+        bundle = load_optional("evsim.exports.bundle", f"{path}, a bundle,")
+        found = Trained(Checkpoint(bundle.load(path)))
+        found.loss = bundle.read(path).header["loss"]
+        return found
     return Trained(load(path))
 
 

@@ -1,6 +1,8 @@
 """Files that are no bundle, or no longer: one clear sentence each, from whoever reads them."""
 
+import io
 import json
+import zipfile
 
 import numpy as np
 import pytest
@@ -17,6 +19,7 @@ HEADER = {
     "dtype": ({"dtype": "float16"}, "float16"),
     "other dtype": ({"dtype": "float64"}, "has dtype float32, not float64"),
     "dt": ({"dt": float("nan")}, "dt=nan"),
+    "loss": ({"loss": "mae"}, "loss='mae'"),
     "no layers": ({"layers": []}, "names no layers"),
     "layers of numbers": ({"layers": [1]}, "does not fit together"),
     "unknown cell": ({"layers": [{"kind": "liff", "units": 7}]}, "did you mean 'lif'"),
@@ -90,6 +93,11 @@ def test_damage_is_refused(sound, tmp_path):
     turned[len(whole) // 3] ^= 8
     (tmp_path / "turned").write_bytes(turned)
     refused(tmp_path / "turned", "damaged")
+    with zipfile.ZipFile(tmp_path / "torn", "w") as file:  # an array's own header, which numpy reads as Python
+        torn = io.BytesIO()
+        np.save(torn, np.zeros(3))
+        file.writestr("header.npy", torn.getvalue().replace(b"(3,)", b"(3, "))
+    refused(tmp_path / "torn", "cannot be read as a bundle")
     for path in (tmp_path / "none", tmp_path):
         with pytest.raises(FileNotFoundError, match="evsim export --to bundle"):
             bundle.read(path)

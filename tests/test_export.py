@@ -73,6 +73,11 @@ def test_a_bundle_is_evaluated_as_its_run_is(here, capsys):
         assert main(["eval", what, "--data", "own.npz", "--split", "test", "--json"]) == 0
         found.append({k: v for k, v in json.loads(capsys.readouterr().out).items() if k != "run"})
     assert found[0] == found[1] and found[0]["activity"] > 0
+    np.savez("new.npz", x=np.ones((2, 4, 3)))
+    for what in ("r", "r.bundle"):
+        assert main(["predict", what, "--data", "new.npz", "--out", f"{what}.said", "--force"]) == 0
+    one, other = (arrays_of(f"{what}.said")["predictions"] for what in ("r", "r.bundle"))
+    assert one.tolist() == other.tolist() and one.shape == (2,)
 
 
 def test_a_difference_is_exit_code_1_and_said(here, capsys):

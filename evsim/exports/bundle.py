@@ -12,10 +12,11 @@ from typing import Any
 import numpy as np
 
 from evsim import __version__
-from evsim.check import check_count, check_dtype, check_finite, check_positive, named
+from evsim.check import check_choice, check_count, check_dtype, check_finite, check_positive, named
 from evsim.exports.trace import record
 from evsim.files import DAMAGE, refuse_existing, replacing
 from evsim.layer import Layer, respecify
+from evsim.loss import KINDS
 from evsim.readout import READOUTS
 from evsim.registry import lookup
 from evsim.source import commit
@@ -60,7 +61,7 @@ def export(trained, out, force=False):
     header = {
         "format": FORMAT, "version": VERSION, "evsim": __version__, "commit": commit(), **net.config(),
         "layers": [_config(cell) for cell in net.layers], "readout": _config(net.readout), "n_out": net.n_out,
-        "weights": WEIGHTS, "trace": told,
+        "loss": getattr(trained, "loss", None), "weights": WEIGHTS, "trace": told,
         "channels": [
             {"names": cell.channels, "in": cell.in_channels, "rec": cell.rec_channels} for cell in net.layers
         ],
@@ -168,6 +169,7 @@ def _checked(header, arrays):
     """The `Bundle` of what a file holds; ValueError or another of DAMAGE for what does not fit."""
     dtype, n_in = check_dtype(header["dtype"]), check_count("n_in", header["n_in"])
     check_positive("dt", header["dt"])
+    check_choice("loss", header["loss"], (None, *KINDS))
     if not isinstance(header["layers"], list) or not header["layers"]:
         raise ValueError("the header names no layers")
     kinds = [lookup("cell", given["kind"]) for given in header["layers"]]
