@@ -12,6 +12,7 @@ import pytest
 from bundled import READOUTS, arrays_of, edited, network, written
 
 import evsim
+from evsim import registry
 from evsim.exports import bundle, replay
 from evsim.registry import lookup, names
 
@@ -153,6 +154,15 @@ def test_what_lies_within_rounding_of_the_threshold_is_counted_and_goes_on(tmp_p
     assert found["agrees"] and found["near_threshold"] == steps / 2 and found["steps"] == steps
     found = replay.verify(edited(whole, layers__0__threshold=lower - np.float32(1e-4)))
     assert not found["agrees"] and found["difference"]["step"] == 0 and found["near_threshold"] == 0
+
+
+def test_a_cell_of_ones_own_needs_nothing_more_than_its_name(tmp_path, monkeypatch):
+    monkeypatch.setitem(registry.CELLS, "own-lif", "bundled:OwnLIF")
+    path = written(network(("own-lif", "egru")), tmp_path / "a")
+    assert replay.verify(path)["agrees"] and bundle.load(path).layers[0].kind == "own-lif"
+    monkeypatch.delitem(registry.CELLS, "own-lif")
+    with pytest.raises(ValueError, match="cell 'own-lif' is unknown"):
+        bundle.read(path)
 
 
 def test_real_sequences_of_a_task_each_as_long_as_it_is(tmp_path):

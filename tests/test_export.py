@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from bundled import arrays_of, edited
+from bundled import arrays_of, edited, written
 
 import evsim
 from evsim.cli import main
@@ -93,6 +93,20 @@ def test_a_difference_is_exit_code_1_and_said(here, capsys):
     last = shown.err.splitlines()[-1]
     assert last.startswith("evsim: edited.bundle does not agree with its trace: at sequence 0, step ")
     assert f"layer 0, unit {i} it is 0 on record" in last
+
+
+def test_what_was_not_tried_and_what_rounding_decides_is_said(tmp_path, capsys):
+    layers = [evsim.LIF(3, threshold=1e9), evsim.LIF(2, threshold=0.5)]
+    net = evsim.Network(2, layers, evsim.Readout(1), seed=0)
+    net.load_parameters({**net.parameters(), "layers.1.bias": np.full((1, 2), 0.5, np.float32)})
+    path = written(net, tmp_path / "a")
+    capsys.readouterr()
+    assert main(["verify", str(path)]) == 0
+    told = capsys.readouterr().out
+    assert "no event was on record in layer 0: nothing of it was tried" in told and "threshold" not in told
+    lower = np.full(2, np.nextafter(np.float32(0.5), np.float32(0)))  # the first step's 0.5 is above it
+    assert main(["verify", str(edited(path, layers__1__threshold=lower))]) == 0
+    assert "events differ where the state is within 1e-06 of its threshold" in capsys.readouterr().out
 
 
 def test_lists_say_what_a_bundle_is(capsys):
