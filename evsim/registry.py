@@ -42,7 +42,9 @@ TASKS = {
     "text": "evsim.tasks.text:Text",
     "tmaze": "evsim.tasks.tmaze:TMaze",
 }
-EXPORTS: dict[str, str] = {}
+EXPORTS: dict[str, str] = {
+    "bundle": "evsim.exports.bundle:export",
+}
 
 _TABLES = {"cell": CELLS, "learner": LEARNERS, "task": TASKS, "export": EXPORTS}
 _EXTRA_OF = {
