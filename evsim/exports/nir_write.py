@@ -142,12 +142,13 @@ def _neuron(nir, own, dt):
     return nir.CubaLIF(
         tau_syn=tau_syn, tau_mem=tau_mem, r=tau_mem / dt, v_leak=rest, v_reset=rest.copy(),
         v_threshold=own["threshold"], w_in=tau_syn / dt,
+        metadata={name: own[name] for name in ("beta", "alpha") if name in own},
     )  # fmt: skip
 
 
 def _leak(nir, kappa, dt):
     tau = time_constant(kappa, dt)
-    return nir.LI(tau=tau, r=tau / dt, v_leak=np.zeros_like(kappa))
+    return nir.LI(tau=tau, r=tau / dt, v_leak=np.zeros_like(kappa), metadata={"kappa": kappa})
 
 
 def _nest(nir, neuron, recurrent):
@@ -165,7 +166,9 @@ def _custom(nir, cell, own):
         CUSTOM, [("config", str), ("parameters", dict)], bases=(nir.NIRNode,), eq=False,
         namespace={"__post_init__": _shape_custom},
     )  # fmt: skip
-    return kind(json.dumps(cell.config(), sort_keys=True), own)
+    in_arrays = {"density", "density_in", *cell.local, *cell.decays.values()}  # told by the parameters
+    config = {name: value for name, value in cell.config().items() if name not in in_arrays}
+    return kind(json.dumps(config, sort_keys=True), own)
 
 
 def _shape_custom(node):
@@ -174,12 +177,15 @@ def _shape_custom(node):
 
 
 def _metadata(net):
-    """What NIR leaves open, in words and numbers; `evsim.exports.nir_read` takes dt and dtype from here."""
+    """What NIR leaves open, in words and numbers; `evsim.exports.nir_read` takes dt and dtype from here.
+
+    Nodes have decays in their metadata too: in float64 a time constant does not always lead back to the same one.
+    """
     return {
         "source": f"evsim {__version__}",
         "dt": net.dt,
         "dtype": net.dtype.name,
-        "integration": "forward Euler: x += dt / tau * (inputs - x), the synapse first, the membrane with its new value",
+        "integration": "forward Euler: x += dt / tau * (inputs - x), the synapse first, then the membrane with it",
         "event": "1 where the membrane is above v_threshold, strictly, after integration",
         "reset": "to v_reset, after the event and within its step",
         "recurrence": "a layer hears its own events of the step before, and those of other layers of the same step",
