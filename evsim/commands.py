@@ -48,6 +48,19 @@ def predict(run, data, out, force):
     print(f"{predict_run(run, data, out, force)} predictions are in {out}")
 
 
+def import_(file, out, dt, force):
+    """Write a network from a NIR file as a checkpoint."""
+    from evsim.checkpoint import save
+    from evsim.registry import load_optional
+
+    read_nir = load_optional("evsim.exports.nir_read", "evsim import").read_nir
+    if Path(out).exists() and not force:
+        raise ValueError(f"{out} exists: give another --out, or replace it with --force")
+    net = read_nir(file, dt)
+    save(out, net)
+    print(f"{net!r} is in {out}")
+
+
 def report(run, profile, force):
     """Write the report of a run."""
     from evsim.report import write_report

@@ -42,7 +42,9 @@ TASKS = {
     "text": "evsim.tasks.text:Text",
     "tmaze": "evsim.tasks.tmaze:TMaze",
 }
-EXPORTS: dict[str, str] = {}
+EXPORTS = {
+    "nir": "evsim.exports.nir_write:export",
+}
 
 _TABLES = {"cell": CELLS, "learner": LEARNERS, "task": TASKS, "export": EXPORTS}
 _EXTRA_OF = {

@@ -28,14 +28,17 @@ _WHY = {
 
 
 @dataclass
-class _Unit:
-    """A node with a state: what it is and, as evsim has it, its local parameters (n,), the gain taken out of them."""
+class Unit:
+    """A node with a state, as evsim has it. gain (n,) is what stood before its inputs and moved into the threshold.
+
+    type: the name of a cell, or "LI"; local: its local parameters, arrays (n,).
+    """
 
     name: str
     type: str
     local: dict
     gain: np.ndarray
-    custom: tuple[dict, dict] | None = None  # configuration and parameters of a layer in a node of evsim's own
+    custom: tuple[dict, dict] | None = None  # of evsim's own nodes: configuration, parameters
 
 
 def read_nir(source, dt=None):
@@ -74,13 +77,16 @@ def _step(dt, metadata):
     return said if dt is None else float(dt)
 
 
-def _unit(name, node, dt, n):
-    """The _Unit of a node with n units (None: as many as its longest array has)."""
+def read_unit(name, node, dt, n=None):
+    """The Unit that a node is, a dict as to_dict() gives it, with n units; None: as many as its longest array has.
+
+    ValueError where evsim cannot express it.
+    """
     kind = node["type"]
     if kind == CUSTOM:
         own = {key: number(name, node["parameters"], key) for key in node["parameters"]}
         config = json.loads(node["config"])
-        return _Unit(name, config["kind"], {}, np.ones(own["bias"].shape[1]), (config, own))
+        return Unit(name, config["kind"], {}, np.ones(own["bias"].shape[1]), (config, own))
     fields = ("tau", "r", "v_leak") if kind == "LI" else ("tau", "r", "v_leak", "v_threshold", "v_reset")
     fields = ("tau_mem", "tau_syn", "w_in", *fields[1:]) if kind == "CubaLIF" else fields
     defaults = {"v_reset": 0.0, "w_in": 1.0}  # of files before NIR 1.0.5
@@ -107,7 +113,7 @@ def _unit(name, node, dt, n):
     if kind == "LI":
         if p["v_leak"].any():
             raise ValueError("its v_leak is not 0, where evsim's leaky readouts start and rest: set it to 0")
-        return _Unit(name, kind, local, gain)
+        return Unit(name, kind, local, gain)
     at = int(np.argmax(p["v_reset"] != p["v_leak"]))
     if p["v_reset"][at] != p["v_leak"][at]:
         told = f"v_reset={p['v_reset'][at]:g} but v_leak={p['v_leak'][at]:g}"
@@ -118,7 +124,7 @@ def _unit(name, node, dt, n):
     kind = "lif" if kind == "LIF" or not local["alpha"].any() else "cubalif"
     if kind == "lif":
         local.pop("alpha", None)
-    return _Unit(name, kind, local, gain)
+    return Unit(name, kind, local, gain)
 
 
 def _decay(node, name, tau, dt, eps):
@@ -138,7 +144,7 @@ def _network(wires, dt, metadata):
     for name in wires.units:
         with named(f"node {name!r}"):
             rows = [len(m) for source, m in heard[name][0].items() if m is not None]
-            units[name] = _unit(name, wires.nodes[name], dt, rows[0] if rows else None)
+            units[name] = read_unit(name, wires.nodes[name], dt, rows[0] if rows else None)
     chain, readout = _stack(wires, heard, units)
     below, layers, values = _inputs(wires), [], {}
     for k, name in enumerate(chain):

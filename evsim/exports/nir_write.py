@@ -20,6 +20,7 @@ from evsim.files import replacing
 from evsim.network import check_network
 from evsim.readout import LeakyReadout
 from evsim.registry import load_optional, lookup
+from evsim.sequences import as_sequences
 
 CUSTOM = "EvsimCell"  # type of the node that holds what NIR has no words for
 LEAK_DROPPED = (
@@ -31,8 +32,9 @@ CUSTOM_DROPPED = (
 
 
 def export(trained, out, force=False, allow_custom=False, **none):
-    """Write the network of `trained` to `out` for `evsim export --to nir`: what `write_nir` does and returns.
+    """NIR (HDF5) that norse runs event for event: LIF and CubaLIF with reset "zero"; test vectors beside it.
 
+    trained: has net, and task, from whose test sequences the test vectors come, or None. Returns what `write_nir` does.
     ValueError for a network that NIR cannot hold, a file that exists without force, and options of other exports.
     """
     if none:
@@ -40,7 +42,8 @@ def export(trained, out, force=False, allow_custom=False, **none):
     net = getattr(trained, "net", None)
     if net is None:
         raise ValueError("this is a torch model: nir takes networks of evsim; train with --backend numba")
-    return write_nir(out, net, allow_custom=allow_custom, force=force)
+    x = None if getattr(trained, "task", None) is None else _sequences(net, trained.task)
+    return write_nir(out, net, allow_custom=allow_custom, force=force, x=x)
 
 
 def write_nir(path, net, nested=False, allow_custom=False, force=False, x=None):
@@ -50,9 +53,9 @@ def write_nir(path, net, nested=False, allow_custom=False, force=False, x=None):
     layers that NIR does not know become nodes of evsim's own, with a warning. x (samples, T, n_in): inputs of the test
     vectors; by default random bits. Their events and outputs are what net.run makes of them.
 
-    Returns a dict: file, vectors (paths), nodes (name -> type), bytes, events (per layer, in the vectors), and notes
-    on what importers do with it. ValueError, and nothing written, for layers that NIR cannot hold, by name; for a file
-    that exists, unless force.
+    Returns a dict: path, vectors (paths), bytes (of both), nodes ("name (type)"), events_per_layer (in the vectors),
+    and notes on what importers do with it. ValueError, and nothing written, for layers that NIR cannot hold, by name;
+    for a file that exists, unless force.
     """
     path = Path(path)
     beside = path.with_name(f"{path.stem}.vectors.nir")
@@ -70,12 +73,13 @@ def write_nir(path, net, nested=False, allow_custom=False, force=False, x=None):
         put(whole, what)
         with replacing(one) as file:
             file.write(whole.getvalue())
-    types = {name: type(node).__name__ for name, node in graph.nodes.items()}
-    notes = [CUSTOM_DROPPED] * (CUSTOM in types.values()) + [LEAK_DROPPED] * ("LI" in types.values())
+    types = [type(node).__name__ for node in graph.nodes.values()]
+    notes = [CUSTOM_DROPPED] * (CUSTOM in types) + [LEAK_DROPPED] * ("LI" in types)
     for note in notes:
         warnings.warn(f"{path}: {note}", stacklevel=2)
     return {
-        "file": str(path), "vectors": str(beside), "nodes": types, "bytes": path.stat().st_size, "events": events,
+        "path": str(path), "vectors": str(beside), "bytes": sum(one.stat().st_size for one in (path, beside)),
+        "nodes": [f"{name} ({kind})" for name, kind in zip(graph.nodes, types)], "events_per_layer": events,
         "notes": notes,
     }  # fmt: skip
 
@@ -191,6 +195,14 @@ def _metadata(net):
         "recurrence": "a layer hears its own events of the step before, and those of other layers of the same step",
         "start": "all states and events are 0",
     }
+
+
+def _sequences(net, task, most=4, steps=200):
+    """The first test sequences of a task, (most, T, n_in), 0 behind their ends."""
+    data = as_sequences(task.split("test"), net.n_in, net.n_out, task.loss, net.dtype)
+    ends = np.minimum(data.lengths[:most], steps)
+    x = data.inputs(np.arange(len(ends)), 0, int(ends.max()))
+    return x * (np.arange(x.shape[1]) < ends[:, None])[..., None]
 
 
 def _vectors(net, x):
