@@ -96,22 +96,22 @@ def to_graph(net, nested=False, allow_custom=False):
     nodes, edges, below = {"input": nir.Input(input_type={"input": np.array([net.n_in])})}, [], "input"
     for k, cell in enumerate(net.layers):
         own = {name.split(".")[2]: value for name, value in parameters.items() if name.startswith(f"layers.{k}.")}
-        name = f"layer{k}"
+        heard, rec, units = (layer_name(net, k, part) for part in ("in", "rec", "units"))
         if k in refused:
-            nodes[name] = _custom(nir, cell, own)
-            edges.append((below, name))
+            nodes[units] = _custom(nir, cell, own)
+            edges.append((below, units))
         else:
-            nodes[f"{name}_in"] = nir.Affine(weight=own["weight_in"][0], bias=own["bias"][0])
-            edges += [(below, f"{name}_in"), (f"{name}_in", name)]
+            nodes[heard] = nir.Affine(weight=own["weight_in"][0], bias=own["bias"][0])
+            edges += [(below, heard), (heard, units)]
             neuron, recurrent = _neuron(nir, own, net.dt), own["weight_rec"][0]
             if not recurrent.any():
-                nodes[name] = neuron
+                nodes[units] = neuron
             elif nested:
-                nodes[name] = _nest(nir, neuron, recurrent)
+                nodes[units] = _nest(nir, neuron, recurrent)
             else:
-                nodes |= {name: neuron, f"{name}_rec": nir.Linear(weight=recurrent)}
-                edges += [(name, f"{name}_rec"), (f"{name}_rec", name)]
-        below = name
+                nodes |= {units: neuron, rec: nir.Linear(weight=recurrent)}
+                edges += [(units, rec), (rec, units)]
+        below = units
     nodes["readout"] = nir.Affine(weight=parameters["readout.weight"], bias=parameters["readout.bias"])
     edges.append((below, "readout"))
     below = "readout"
@@ -122,6 +122,11 @@ def to_graph(net, nested=False, allow_custom=False):
     nodes["output"] = nir.Output(output_type={"output": np.array([net.n_out])})
     edges.append((below, "output"))
     return nir.NIRGraph(nodes, edges, metadata=_metadata(net))
+
+
+def layer_name(net, k, part):
+    """Name of a node of layer k. Files have nodes by the alphabet, and nirtorch 2.6 wants nested graphs in order."""
+    return f"layer{k:0{len(str(len(net.layers) - 1))}d}_{part}"
 
 
 def _refusal(cell):
@@ -215,7 +220,8 @@ def _vectors(net, x):
     out, events = net.run(x, record_events=True)
     binary = [np.isin(one, (0, 1)).all() for one in events]
     seen = {"input": ("input", np.asarray(x))}
-    seen |= {f"layer{k}": ("spikes", e.astype(bool) if b else e) for k, (e, b) in enumerate(zip(events, binary))}
+    for k, (shown, bits) in enumerate(zip(events, binary)):
+        seen[layer_name(net, k, "units")] = ("spikes", shown.astype(bool) if bits else shown)
     seen["output"] = ("output", out)
     nodes = {
         name: nir.NIRNodeData({what: nir.TimeGriddedData(values, net.dt)}) for name, (what, values) in seen.items()
