@@ -61,6 +61,8 @@ def _flatten(graph, prefix, nodes, edges):
         if name in ends:
             _flatten(node, f"{prefix}{name}.", nodes, edges)
         else:
+            if prefix + name in nodes:
+                raise LookupError(f"there are two nodes {prefix}{name}")
             nodes[prefix + name] = {**node, "type": _text(node["type"])}
     for start, end in graph["edges"]:
         start, end = _text(start), _text(end)
@@ -69,6 +71,8 @@ def _flatten(graph, prefix, nodes, edges):
                 raise LookupError(f"there is an edge {start} -> {end}, but no node {prefix}{name}")
         start = f"{prefix}{start}" + (f".{ends[start][1]}" if start in ends else "")
         end = f"{prefix}{end}" + (f".{ends[end][0]}" if end in ends else "")
+        if (start, end) in edges:
+            raise LookupError(f"there are two edges {start} -> {end}")
         edges.append((start, end))
 
 
