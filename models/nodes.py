@@ -4,7 +4,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from evsim.exports.nir_read import read_unit
+from evsim.exports.nir_units import read_unit
 from evsim.registry import load_optional
 
 

@@ -21,7 +21,7 @@ with warnings.catch_warnings():
     nirtorch = pytest.importorskip("nirtorch", reason="nirtorch is not installed")
 
 from evsim.exports.nir_read import read_nir
-from evsim.exports.nir_write import write_nir
+from evsim.exports.nir_write import to_graph, write_nir
 from evsim.models import snntorch_nodes
 
 UNITS, INPUTS, STEPS, SEEDS = 6, 4, 200, 5  # 1,200 bits a seed
@@ -207,10 +207,35 @@ def test_what_nir_does_not_know_is_refused_or_a_node_of_our_own(tmp_path, cell):
     again = read_nir(path)
     x = noise(0)
     assert np.array_equal(again.run(x), net.run(x)) and type(again.layers[1]) is type(cell)
+    with pytest.raises(ValueError, match="Unknown node type"):  # as the note says: others stop
+        nirtorch.nir_to_torch(to_graph(net, allow_custom=True), snntorch_nodes())
     first = path.read_bytes()
     with pytest.warns(UserWarning, match="norse 1.1.0 drops"):
         write_nir(path, again, allow_custom=True, force=True)
     assert path.read_bytes() == first
+
+
+@pytest.mark.parametrize("how", ["config", "kind", "bias", "weight_rec", "threshold", "units"])
+def test_a_damaged_node_of_our_own(how):
+    graph = to_graph(evsim.Network(INPUTS, [evsim.EGRU(5)], evsim.Readout(3)), allow_custom=True)
+    node = graph.nodes["layer0_units"]
+    if how == "config":
+        node.config = "{"
+    elif how == "kind":
+        node.config = "{}"
+    elif how == "units":
+        node.parameters["weight_in"] = node.parameters["weight_in"][:, :4]
+    else:
+        del node.parameters[how]
+    with pytest.raises(ValueError, match="node 'layer0_units': "):
+        read_nir(graph)
+
+
+def test_names_follow_one_another_as_the_layers_do():
+    """Files hold nodes by the alphabet, and nirtorch 2.6 cannot bring nested graphs into order."""
+    layers = [evsim.LIF(3, reset="zero") for _ in range(12)]
+    graph = to_graph(evsim.Network(INPUTS, layers, evsim.Readout(3)), nested=True)
+    assert list(graph.nodes) == [*sorted(set(graph.nodes) - {"readout", "output"}), "readout", "output"]
 
 
 class Run:

@@ -263,6 +263,7 @@ BAD = {
     "chain": ("input w, w r, r n, n output", {"r": nir.Linear(matrix(N, 3)), "n": lif()}, "6 values arrive, but 3 are"),
     "recurrence": (
         "input w, w n, n r, r n, n output", {"n": lif(), "r": nir.Linear(matrix(N, 3))}, r"have shape \(6, 3\)"),
+    "output": (PLAIN, {"n": lif(), "output": port(nir.Output, N + 1)}, r"node 'output' has the shape \(7,\), but 6"),
     "two inputs": (PLAIN, {"n": lif(), "more": port(nir.Input, M)}, "2 nodes of type Input"),
 }  # fmt: skip
 

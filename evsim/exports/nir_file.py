@@ -40,6 +40,8 @@ def _read(path):
         return root
     except FileNotFoundError:
         raise FileNotFoundError(f"there is no file {path}: give one that nir.write wrote") from None
+    except PermissionError:
+        raise
     except IsADirectoryError:
         raise ValueError(f"{path} is a folder: give a file that nir.write wrote") from None
     except _DAMAGE as error:

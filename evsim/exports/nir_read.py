@@ -5,15 +5,12 @@ membrane with the synapse's new value, an event where it is strictly above v_thr
 its own events of the step before. r, w_in, v_leak move into the threshold: evsim's v is (v - v_leak) / gain.
 """
 
-import json
-from dataclasses import dataclass
-
 import numpy as np
 
 from evsim.check import check_positive, named
 from evsim.exports.nir_file import read_graph
-from evsim.exports.nir_wires import PASSES, UNITS, Wires, add, fit, number
-from evsim.exports.nir_write import CUSTOM, time_constant
+from evsim.exports.nir_units import UNITS, read_unit
+from evsim.exports.nir_wires import PASSES, Wires, add, number
 from evsim.network import Network
 from evsim.readout import LeakyReadout, Readout
 from evsim.registry import lookup
@@ -25,20 +22,6 @@ _WHY = {
     "Threshold": "evsim has no unit without a membrane",
     "Delay": "evsim's layers hear the same step, and themselves one step before",
 }
-
-
-@dataclass
-class Unit:
-    """A node with a state, as evsim has it. gain (n,) is what stood before its inputs and moved into the threshold.
-
-    type: the name of a cell, or "LI"; local: its local parameters, arrays (n,).
-    """
-
-    name: str
-    type: str
-    local: dict
-    gain: np.ndarray
-    custom: tuple[dict, dict] | None = None  # of evsim's own nodes: configuration, parameters
 
 
 def read_nir(source, dt=None):
@@ -59,7 +42,7 @@ def read_nir(source, dt=None):
             if node["type"] not in (*PASSES, *UNITS):
                 told = _WHY.get(node["type"], "evsim has nothing like it")
                 raise ValueError(f"node {name!r} is of type {node['type']}: {told}; rebuild it without that node")
-        return _network(Wires(nodes, edges, ends), _step(dt, metadata), metadata)
+        return _network(Wires(nodes, edges, ends, UNITS), _step(dt, metadata), metadata)
 
 
 def _step(dt, metadata):
@@ -75,66 +58,6 @@ def _step(dt, metadata):
     if dt is not None and check_positive("dt", dt) != said and said is not None:
         raise ValueError(f"it was written for steps of {said:g} s, but dt={dt:g} was given: leave dt out")
     return said if dt is None else float(dt)
-
-
-def read_unit(name, node, dt, n=None):
-    """The Unit that a node is, a dict as to_dict() gives it, with n units; None: as many as its longest array has.
-
-    ValueError where evsim cannot express it.
-    """
-    kind = node["type"]
-    if kind == CUSTOM:
-        own = {key: number(name, node["parameters"], key) for key in node["parameters"]}
-        config = json.loads(node["config"])
-        return Unit(name, config["kind"], {}, np.ones(own["bias"].shape[1]), (config, own))
-    fields = ("tau", "r", "v_leak") if kind == "LI" else ("tau", "r", "v_leak", "v_threshold", "v_reset")
-    fields = ("tau_mem", "tau_syn", "w_in", *fields[1:]) if kind == "CubaLIF" else fields
-    defaults = {"v_reset": 0.0, "w_in": 1.0}  # of files before NIR 1.0.5
-    given = {field: number(name, node, field, defaults.get(field)) for field in fields}
-    n = max(value.size for value in given.values()) if n is None else n
-    eps = max(np.finfo(v.dtype).eps for v in (*given.values(), np.zeros(0)) if v.dtype.kind == "f")
-    p = {key: np.broadcast_to(fit(v, n, key), n).astype(np.float64) for key, v in given.items()}
-    taus = [key for key in p if key.startswith("tau")]
-    for key in taus:
-        if p[key].min() < dt * (1 - eps):
-            raise ValueError(
-                f"{key}={p[key].min():g} s is shorter than a step of dt={dt:g} s: give the dt that it was made for "
-                "(norse 1.1.0 writes tau in seconds only with to_nir(..., dt=1))"
-            )
-    gain = p["r"] * dt / p[taus[0]]
-    leak = "kappa" if kind == "LI" else "beta"
-    local = {leak: _decay(node, leak, p[taus[0]], dt, eps)}
-    if kind == "CubaLIF":
-        gain = gain * (p["w_in"] * dt / p["tau_syn"])
-        local["alpha"] = _decay(node, "alpha", p["tau_syn"], dt, eps)
-    gain = np.where(np.abs(gain - 1) <= 8 * eps, 1.0, gain)
-    if gain.min() <= 0:
-        raise ValueError(f"r and w_in give a gain of {gain.min():g}: evsim needs one above 0, move signs into weights")
-    if kind == "LI":
-        if p["v_leak"].any():
-            raise ValueError("its v_leak is not 0, where evsim's leaky readouts start and rest: set it to 0")
-        return Unit(name, kind, local, gain)
-    at = int(np.argmax(p["v_reset"] != p["v_leak"]))
-    if p["v_reset"][at] != p["v_leak"][at]:
-        told = f"v_reset={p['v_reset'][at]:g} but v_leak={p['v_leak'][at]:g}"
-        raise ValueError(f"{told}: evsim resets to rest, make them equal")
-    local["threshold"] = (p["v_threshold"] - p["v_leak"]) / gain
-    if local["threshold"].min() <= 0:
-        raise ValueError("its v_threshold is not above v_leak: raise it")
-    kind = "lif" if kind == "LIF" or not local["alpha"].any() else "cubalif"
-    if kind == "lif":
-        local.pop("alpha", None)
-    return Unit(name, kind, local, gain)
-
-
-def _decay(node, name, tau, dt, eps):
-    """1 - dt / tau, 0 within rounding; or what the node's metadata say it was, where that fits tau."""
-    said = np.asarray(node.get("metadata", {}).get(name, np.nan))
-    if said.shape == tau.shape and said.dtype.kind == "f" and np.array_equal(time_constant(said, dt), tau):
-        return said
-    decay = np.maximum(1.0 - dt / tau, 0.0)
-    decay[decay <= 8 * eps] = 0.0
-    return decay
 
 
 def _network(wires, dt, metadata):
@@ -166,6 +89,10 @@ def _network(wires, dt, metadata):
         values["readout.bias"] = add(bias, np.zeros(n_out)) * gain
         if leaky:
             values["readout.kappa"] = leaky.local["kappa"]
+    shape = np.asarray(wires.nodes[wires.output].get("shape", n_out))
+    if shape.dtype.kind in "iu" and shape.prod() != n_out:
+        told = f"has the shape {tuple(shape.ravel().tolist())}, but {n_out} values arrive: make these two equal"
+        raise ValueError(f"node {wires.output!r} {told}")
     top = LeakyReadout(n_out, **leaky.local) if leaky else Readout(n_out)
     dtype = metadata.get("dtype", "float64" if wires.wide else "float32")
     net = Network(_inputs(wires), layers, top, dtype=dtype, dt=dt)
@@ -233,9 +160,14 @@ def _custom(unit, heard, source, below):
     (maps, bias), (config, own) = heard, unit.custom
     if set(maps) != {source} or maps[source] is not None or np.any(bias):
         raise ValueError("there is a matrix between it and what it hears, but it has its own: leave it out")
-    if own["weight_in"].shape[-1] != below:
-        raise ValueError(f"it hears {own['weight_in'].shape[-1]} values, but {below} arrive: make these two equal")
-    make = lookup("cell", unit.type)
+    make, sides = lookup("cell", unit.type), ("weight_in", "weight_rec")
+    missing = {*sides, "bias", *make.local} - set(own)
+    if missing:
+        raise ValueError(f"it lacks {', '.join(sorted(missing))}: it is damaged or was edited")
+    n = len(unit.gain)
+    if [own[side].shape[1:] for side in sides] != [(n, below), (n, n)]:
+        given = " and ".join(str(own[side].shape) for side in sides)
+        raise ValueError(f"its weights have shapes {given}, but {n} units hear {below} values: make these two equal")
     given = {key: value for key, value in config.items() if key != "kind"}
-    masks = {f"mask_{side}": (own[f"weight_{side}"] != 0).any(0) for side in ("in", "rec")}
+    masks = {side.replace("weight", "mask"): (own[side] != 0).any(0) for side in sides}
     return make(**given | masks | {key: own[key] for key in make.local}), own

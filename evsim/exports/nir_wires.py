@@ -3,23 +3,22 @@
 import numpy as np
 
 from evsim.check import named
-from evsim.exports.nir_write import CUSTOM
 
 PASSES = ("Affine", "Linear", "Scale", "Flatten", "Input", "Output")
-UNITS = ("LIF", "CubaLIF", "LI", CUSTOM)
 
 
 class Wires:
     """What each node hears, of nodes, edges and ends as `evsim.exports.nir_file.read_graph` gives them.
 
-    input, output: their names; units: names of the nodes with a state; wide: are there weights in float64?
+    units: types of nodes with a state. Of this object: input, output: their names; units: names of the nodes with a
+    state; wide: are there weights in float64?
     """
 
-    def __init__(self, nodes, edges, ends):
+    def __init__(self, nodes, edges, ends, units):
         self.nodes = nodes
         self.before = {name: [start for start, end in edges if end == name] for name in nodes}
         self.input, self.output = ends
-        self.units = [name for name, node in nodes.items() if node["type"] in UNITS]
+        self.units = [name for name, node in nodes.items() if node["type"] in units]
         weights = [np.asarray(node.get(key)) for node in nodes.values() for key in ("weight", "scale") if key in node]
         self.wide = any(weight.dtype == np.float64 for weight in weights)
 

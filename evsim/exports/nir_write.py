@@ -54,8 +54,8 @@ def write_nir(path, net, nested=False, allow_custom=False, force=False, x=None):
     vectors; by default random bits. Their events and outputs are what net.run makes of them.
 
     Returns a dict: path, vectors (paths), bytes (of both), nodes ("name (type)"), events_per_layer (in the vectors),
-    and notes on what importers do with it. ValueError, and nothing written, for layers that NIR cannot hold, by name;
-    for a file that exists, unless force.
+    and notes, if there are any, on what importers do with it. ValueError, and nothing written, for layers that NIR
+    cannot hold, by name; for a file that exists, unless force.
     """
     path = Path(path)
     beside = path.with_name(f"{path.stem}.vectors.nir")
@@ -80,7 +80,7 @@ def write_nir(path, net, nested=False, allow_custom=False, force=False, x=None):
     return {
         "path": str(path), "vectors": str(beside), "bytes": sum(one.stat().st_size for one in (path, beside)),
         "nodes": [f"{name} ({kind})" for name, kind in zip(graph.nodes, types)], "events_per_layer": events,
-        "notes": notes,
+        **({"notes": notes} if notes else {}),
     }  # fmt: skip
 
 
@@ -173,7 +173,7 @@ def _custom(nir, cell, own):
     """A whole layer, weights included, in one node: its configuration as JSON, its parameters as arrays."""
     kind = make_dataclass(
         CUSTOM, [("config", str), ("parameters", dict)], bases=(nir.NIRNode,), eq=False,
-        namespace={"__post_init__": _shape_custom},
+        namespace={"__post_init__": _shape_custom, "__module__": __name__},
     )  # fmt: skip
     in_arrays = {"density", "density_in", *cell.local, *cell.decays.values()}  # told by the parameters
     config = {name: value for name, value in cell.config().items() if name not in in_arrays}
