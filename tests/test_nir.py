@@ -3,6 +3,8 @@
 Weights and biases are multiples of 2**-10, so that their sums are exact in any order.
 """
 
+import copy
+import sys
 import warnings
 
 import numpy as np
@@ -236,6 +238,48 @@ def test_names_follow_one_another_as_the_layers_do():
     layers = [evsim.LIF(3, reset="zero") for _ in range(12)]
     graph = to_graph(evsim.Network(INPUTS, layers, evsim.Readout(3)), nested=True)
     assert list(graph.nodes) == [*sorted(set(graph.nodes) - {"readout", "output"}), "readout", "output"]
+
+
+def places(node, above=()):
+    """The keys that lead to each entry of dicts within dicts."""
+    for name, value in node.items():
+        yield (*above, name)
+        if isinstance(value, dict):
+            yield from places(value, (*above, name))
+
+
+JUNK = [None, "x", b"\xff", 3, -1.0, {}, [("a", "b")], np.zeros(0), np.eye(2), np.array([1j]), np.array([np.inf])]
+
+
+def test_whatever_is_amiss_in_a_file_is_refused_in_words(monkeypatch):
+    """Each entry of a file in turn is missing, or is something else: ValueError, or a network all the same."""
+    layers = [evsim.LIF(5, reset="zero", density=0.5), evsim.EGRU(3)]
+    whole = to_graph(evsim.Network(INPUTS, layers, evsim.LeakyReadout(3)), allow_custom=True).to_dict()
+    refused = read = 0
+    for *above, name in places(whole):
+        for junk in [*JUNK, "missing"]:
+            tree = copy.deepcopy(whole)
+            into = tree
+            for one in above:
+                into = into[one]
+            into[name] = junk
+            if isinstance(junk, str) and junk == "missing":
+                del into[name]
+            monkeypatch.setattr("evsim.exports.nir_file._read", lambda source, tree=tree: tree)
+            try:
+                read += isinstance(read_nir("net.nir"), evsim.Network)
+            except ValueError as error:
+                assert str(error).startswith("net.nir: ")
+                refused += 1
+    assert refused > 400 and read > 50
+
+
+@pytest.mark.parametrize("call", [lambda path: write_nir(path, made(evsim.LIF, 0)), read_nir])
+def test_without_nir_there_is_the_line_that_installs_it(tmp_path, monkeypatch, call):
+    monkeypatch.setitem(sys.modules, "nir", None)
+    with pytest.raises(ImportError, match=r'needs nir, which is not installed: pip install -e "\.\[nir\]"'):
+        call(tmp_path / "net.nir")
+    assert not any(tmp_path.iterdir())
 
 
 class Run:

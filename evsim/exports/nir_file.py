@@ -58,8 +58,10 @@ def _tree(group):
 def _flatten(graph, prefix, nodes, edges):
     """Put the nodes and edges of a graph into those given; edges to a graph end at its input, from it at its output."""
     inner = graph["nodes"]
-    ends = {name: _ends(prefix + name, node) for name, node in inner.items() if _text(node["type"]) == "NIRGraph"}
+    ends = {name: _ends(prefix + name, node) for name, node in inner.items() if _is(node, "NIRGraph")}
     for name, node in inner.items():
+        if not isinstance(_text(node["type"]), str):
+            raise TypeError(f"the type of node {prefix}{name} is {node['type']!r}")
         if name in ends:
             _flatten(node, f"{prefix}{name}.", nodes, edges)
         else:
@@ -82,11 +84,16 @@ def _ends(where, graph):
     """Names of the one input and the one output of a graph."""
     found = []
     for kind in ("Input", "Output"):
-        names = [name for name, node in graph["nodes"].items() if _text(node["type"]) == kind]
+        names = [name for name, node in graph["nodes"].items() if _is(node, kind)]
         if len(names) != 1:
             raise LookupError(f"the graph{where and ' '}{where} has {len(names)} nodes of type {kind}, in place of one")
         found += names
     return found
+
+
+def _is(node, kind):
+    found = _text(node["type"])
+    return isinstance(found, str) and found == kind
 
 
 def _text(value):

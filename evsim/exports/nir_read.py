@@ -49,7 +49,8 @@ def _step(dt, metadata):
     """Seconds per step: given, or said by the file."""
     said = metadata.get("dt")
     if said is not None:
-        said = check_positive("dt in the metadata", float(said))
+        said = said.item() if isinstance(said, np.generic | np.ndarray) and said.size == 1 else said
+        said = check_positive("dt in the metadata", said)
     if dt is None and said is None:
         raise ValueError(
             "it does not say how long a step is, on which the events depend: give dt in seconds (--dt), such as "

@@ -80,7 +80,8 @@ def read_unit(name, node, dt, n=None):
 
 def _decay(node, name, tau, dt, eps):
     """1 - dt / tau, 0 within rounding; or what the node's metadata say it was, where that fits tau."""
-    said = np.asarray(node.get("metadata", {}).get(name, np.nan))
+    metadata = node.get("metadata")
+    said = np.asarray(metadata.get(name) if isinstance(metadata, dict) else None)
     if said.shape == tau.shape and said.dtype.kind == "f" and np.array_equal(time_constant(said, dt), tau):
         return said
     decay = np.maximum(1.0 - dt / tau, 0.0)
