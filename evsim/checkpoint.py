@@ -9,6 +9,7 @@ import numpy as np
 
 from evsim import optim
 from evsim.files import DAMAGE, replacing
+from evsim.layer import respecify
 from evsim.network import Network
 from evsim.readout import READOUTS
 from evsim.registry import lookup, names
@@ -34,13 +35,7 @@ def save(path, net, learner=None, optimizer=None, extra=None):
     class is not what its kind stands for in the registry.
     """
     path = Path(path)
-    for k, cell in enumerate(net.layers):
-        if cell.kind not in names("cell") or lookup("cell", cell.kind) is not type(cell):
-            made = f"{type(cell).__module__}:{type(cell).__name__}"
-            raise ValueError(
-                f"layers.{k} is of kind {cell.kind!r}, which does not stand for {made}: give the class a kind of its "
-                f'own and call evsim.register("cell", kind, "{made}")'
-            )
+    check_kinds(net)
     extra = extra or {}
     arrays = {f"extra/{k}": v for k, v in extra.items() if isinstance(v, np.ndarray)}
     header: dict[str, Any] = {
@@ -86,17 +81,32 @@ def load(path):
         raise ValueError(f"{path} does not fit together ({error}): it is damaged or was edited") from None
 
 
-def _rebuild(header, arrays):
-    config = header["network"]
+def check_kinds(net):
+    """ValueError for a layer whose class is not what its kind stands for in the registry: no file could name it."""
+    for k, cell in enumerate(net.layers):
+        if cell.kind not in names("cell") or lookup("cell", cell.kind) is not type(cell):
+            made = f"{type(cell).__module__}:{type(cell).__name__}"
+            raise ValueError(
+                f"layers.{k} is of kind {cell.kind!r}, which does not stand for {made}: give the class a kind of its "
+                f'own and call evsim.register("cell", kind, "{made}")'
+            )
+
+
+def rebuild(config, parameters, masks):
+    """The network with that `config()`, `parameters()` and masks, each (n, m), by name."""
     layers = []
     for k, given in enumerate(config["layers"]):
-        cell = _respecify(lookup("cell", given["kind"]), given, arrays, f"layers.{k}.")
-        masks = {side: arrays[f"mask/layers.{k}.weight_{side}"] for side in ("in", "rec")}
-        layers.append(replace(cell, mask_in=masks["in"], mask_rec=masks["rec"]))
+        cell = respecify(lookup("cell", given["kind"]), given, parameters, f"layers.{k}.")
+        layers.append(replace(cell, **{f"mask_{side}": masks[f"layers.{k}.weight_{side}"] for side in ("in", "rec")}))
     given = config["readout"]
-    readout = _respecify(READOUTS[given["kind"]], given, arrays, "readout.")
+    readout = respecify(READOUTS[given["kind"]], given, parameters, "readout.")
     net = Network(config["n_in"], layers, readout, 0, config["dtype"], config["dt"])
-    net.load_parameters(_part(arrays, "parameter/"))
+    net.load_parameters(parameters)
+    return net
+
+
+def _rebuild(header, arrays):
+    net = rebuild(header["network"], _part(arrays, "parameter/"), _part(arrays, "mask/"))
     learner = optimizer = None
     if "learner" in header:
         options = dict(header["learner"])
@@ -109,13 +119,6 @@ def _rebuild(header, arrays):
             if value.ndim and value.shape != net.trained.shape:
                 raise ValueError(f"the optimizer's {name} has shape {value.shape}, not {net.trained.shape}")
     return Checkpoint(net, learner, optimizer, {**header["extra"], **_part(arrays, "extra/")})
-
-
-def _respecify(kind, config, arrays, prefix):
-    """The layer that `config` describes; its local parameters stand in place of the time constants that made them."""
-    spent = {"kind", *getattr(kind, "decays", {}).values()}
-    given = {name: value for name, value in config.items() if name not in spent}
-    return kind(**given | {name: arrays[f"parameter/{prefix}{name}"] for name in getattr(kind, "local", ())})
 
 
 def _part(arrays, prefix):

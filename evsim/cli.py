@@ -34,7 +34,7 @@ _Option = typer.Option
 Data = Annotated[str | None, _Option(metavar="FILE.npz", help="Your own arrays: x, y, optionally lengths and more.")]
 Json = Annotated[bool, _Option("--json", help="Print one JSON object as the last line of stdout; tables go to stderr.")]
 Force = Annotated[bool, _Option("--force", help="Replace what an earlier call wrote there.")]
-Run = Annotated[str, typer.Argument(metavar="RUN", help="A run folder or a checkpoint.", show_default=False)]
+Run = Annotated[str, typer.Argument(metavar="RUN", help="A run folder, checkpoint or bundle.", show_default=False)]
 Layout = Annotated[str | None, _Option(help="How digits shows an image: rows, pixels or permuted.")]
 Length = Annotated[int | None, _Option(help="Of a task: steps of its sequences (of tmaze, of the shortest).")]
 Symbols = Annotated[int | None, _Option(help="Of the copy tasks: how many symbols to remember.")]
@@ -82,6 +82,8 @@ def _guarded(command, *arguments) -> int:
 
     try:
         getattr(commands, command)(*arguments)
+    except commands.Failed as error:
+        return _failed(error, 1)
     except KeyboardInterrupt as stop:
         return _failed(stop, 130, str(stop) or "interrupted")
     except BrokenPipeError:  # whoever read our output has gone
@@ -256,6 +258,31 @@ def predict(
 ) -> int:
     """Write what a run says at the end of each sequence: classes, 0/1 or numbers, by its loss."""
     return _guarded("predict", run, data, out, force)
+
+
+@app.command()
+def export(
+    run: Run,
+    to: Annotated[str, _Option(metavar="NAME", help="As in 'evsim list exports'.", show_default=False)],
+    out: Annotated[str, _Option(metavar="PATH", help="What to write.", show_default=False)],
+    bits: Annotated[int | None, _Option(help="Of exports in fixed point: bits of a weight.")] = None,
+    learn: Annotated[bool | None, _Option("--learn", help="Of exports that have one: the learner too.")] = None,
+    allow_custom: Annotated[bool | None, _Option("--allow-custom", help="Of nir: nodes that others may drop.")] = None,
+    force: Force = False,
+    json: Json = False,
+) -> int:
+    """Write a trained network for use elsewhere."""
+    options = _chosen(locals(), "run", "to", "out", "force", "json")
+    return _guarded("export", run, to, out, force, options, json)
+
+
+@app.command()
+def verify(
+    file: Annotated[str, typer.Argument(metavar="FILE", help="What export --to bundle wrote.", show_default=False)],
+    json: Json = False,
+) -> int:
+    """Replay a bundle's trace in plain numpy; exit code 1 unless every event and output agrees."""
+    return _guarded("verify", file, json)
 
 
 @app.command()

@@ -4,6 +4,10 @@ from pathlib import Path
 from typing import Any
 
 
+class Failed(Exception):
+    """A command did its work and what it found is bad, as the message says."""
+
+
 def train(given, config, out, force, resume, json, dry_run):
     """Train, or go on with, a run; or tell what would be done."""
     from evsim import runs, show
@@ -46,6 +50,28 @@ def predict(run, data, out, force):
     from evsim.results import predict_run
 
     print(f"{predict_run(run, data, out, force)} predictions are in {out}")
+
+
+def export(run, to, out, force, options, json):
+    """Export a run."""
+    from evsim import show
+    from evsim.exporting import export_run
+
+    found = export_run(run, to, out, force, options)
+    show.show_export(found, err=json)
+    _print_json(json, found)
+
+
+def verify(file, json):
+    """Replay a bundle; Failed, after all is printed, if it does not agree."""
+    from evsim import show
+    from evsim.registry import load_optional
+
+    found = load_optional("evsim.exports.replay", "evsim verify").verify(file)
+    show.show_verified(found, err=json)
+    _print_json(json, found)
+    if not found["agrees"]:
+        raise Failed(f"{file} does not agree with its trace: {show.form_difference(found['difference'])}")
 
 
 def import_(file, out, dt, force):

@@ -135,3 +135,13 @@ class Layer:
     def nothing_kept(self, like):
         """The kept tuple before the first step: zeros shaped as the array `like`."""
         return tuple(like * 0 for _ in self.kept)
+
+
+def respecify(kind, config, parameters, prefix):
+    """The layer of class `kind` that `config` (as `Layer.config` gives it) describes.
+
+    Its local parameters, `parameters[prefix + name]`, stand in place of the time constants that made them.
+    """
+    spent = {"kind", *getattr(kind, "decays", {}).values()}
+    given = {name: value for name, value in config.items() if name not in spent}
+    return kind(**given | {name: parameters[prefix + name] for name in getattr(kind, "local", ())})

@@ -40,7 +40,7 @@ class Quiet:
     """
 
     target: Any = None
-    strength: float = 0.1
+    strength: float = 0.02
     over: str = "unit"
     horizon: int = 256
     pull: float = 0.0

@@ -42,7 +42,8 @@ TASKS = {
     "text": "evsim.tasks.text:Text",
     "tmaze": "evsim.tasks.tmaze:TMaze",
 }
-EXPORTS = {
+EXPORTS: dict[str, str] = {
+    "bundle": "evsim.exports.bundle:export",
     "nir": "evsim.exports.nir_write:export",
 }
 

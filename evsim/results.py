@@ -7,7 +7,7 @@ import numpy as np
 from evsim.arraytask import ArrayTask, read_npz
 from evsim.build import TASK_OPTIONS, build_task, merge
 from evsim.check import check_choice
-from evsim.files import replacing
+from evsim.files import refuse_existing, replacing
 from evsim.runfolder import RunFolder
 from evsim.task import SPLITS
 from evsim.trained import open_trained
@@ -20,7 +20,7 @@ def evaluate_run(run, given, split=None, predictions=None, force=False):
     unless a level is among them. split: "train", "validation", "test" or, with data,
     "all" of x; without it "test", and "all" for a file without x_test that the run was not trained on.
     """
-    trained, config = _open(run)
+    trained, config = open_run(run)
     given = merge(given)
     leveled = {"symbols", "repeats"} & set(given)
     chosen = dict(given)
@@ -34,7 +34,8 @@ def evaluate_run(run, given, split=None, predictions=None, force=False):
         noted = None if chosen else config.get("data_digest")
     if "data" in given:
         given["loss"] = loss
-    _refuse(predictions, force)
+    if predictions is not None:
+        refuse_existing(predictions, force)
     task = build_task(given, trained.n_out)
     if noted not in (None, task.digest):
         what = given.get("data") or given.get("text", "the text")
@@ -44,7 +45,7 @@ def evaluate_run(run, given, split=None, predictions=None, force=False):
         told = f"{run} was trained on other symbols than those of this text, or on the same in another order"
         how = "evsim.text.read_corpus(PATH).vocabulary.save(FILE), of the text it was trained on, writes it"
         raise ValueError(f"{told}: give the same --level, and with --vocabulary the list of its own, which {how}")
-    _fits(run, trained, task)
+    check_fits(run, trained, task)
     if task.stage() and not leveled:
         task.go_on_from(trained.reached)
     split = _split(split, task, config)
@@ -65,9 +66,9 @@ def evaluate_run(run, given, split=None, predictions=None, force=False):
 
 def predict_run(run, data, out, force=False):
     """Write what the network in `run` says about x (and lengths) in the file `data` to `out`; returns how many."""
-    trained, config = _open(run)
+    trained, config = open_run(run)
     loss = _loss(trained, {}, config)
-    _refuse(out, force)
+    refuse_existing(out, force)
     arrays = read_npz(data, needed=("x",))
     x = np.asarray(arrays["x"])
     try:
@@ -78,8 +79,11 @@ def predict_run(run, data, out, force=False):
     return len(said)
 
 
-def _open(run):
-    """(what was trained, settings) of a run folder or a bare checkpoint; evsim's own checkpoints hold no settings."""
+def open_run(run):
+    """(what was trained, settings) of a run folder or a bare checkpoint; evsim's own checkpoints hold no settings.
+
+    FileNotFoundError or ValueError if there is none, and for a run of several seeds.
+    """
     place = Path(run)
     if not place.exists():
         raise FileNotFoundError(f"{run} does not exist: give a run folder or a checkpoint")
@@ -112,24 +116,13 @@ def _split(split, task, config):
     return check_choice("split", split, (*SPLITS, "all") if own else SPLITS)
 
 
-def _fits(run, trained, task):
+def check_fits(run, trained, task):
+    """ValueError unless the task has the inputs and outputs of what was trained."""
     n_in, n_out = trained.n_in, trained.n_out
     if task.n_in != n_in:
         raise ValueError(f"{run} hears {n_in} inputs, but {task.name} has {task.n_in}: give data of {n_in}")
     if task.n_out != n_out:
         raise ValueError(f"{run} has {n_out} outputs, but {task.name} needs {task.n_out}: give data of {n_out}")
-
-
-def _refuse(path, force):
-    if path is None:
-        return
-    path = Path(path)
-    if path.is_dir():
-        raise ValueError(f"{path} is a folder: give the name of a file to write")
-    if path.exists() and not force:
-        raise ValueError(f"{path} exists already: give another name, or --force to replace it")
-    if not path.parent.is_dir():
-        raise ValueError(f"the folder {path.parent} does not exist: make it first")
 
 
 def _write_npz(path, **arrays):

@@ -192,6 +192,40 @@ def _profile_row(name):
     }  # fmt: skip
 
 
+def show_export(found, err=False):
+    """What was written: where, and all else that the export tells."""
+    console = _console(err)
+    console.print(f"{found['path']}: {found['bytes']:,} bytes", soft_wrap=True)
+    for name, value in found.items():
+        if name not in ("path", "bytes") and value is not None:
+            text = ", ".join(map(_word, value)) if isinstance(value, list | tuple) else _word(value)
+            console.print(f"  {name.replace('_', ' ')}: {text}", soft_wrap=True)
+
+
+def show_verified(found, err=False):
+    """How much of a bundle's trace was compared, and how near it came."""
+    console = _console(err)
+    what = f"{found['sequences']} sequences, {found['steps']:,} steps and {found['events']:,} events agree"
+    console.print(f"{found['path']}: {what}, replayed in plain numpy ({found['dtype']})", soft_wrap=True)
+    console.print(
+        f"  largest difference of outputs: {found['largest_output_difference']:.2g}, of events' values: "
+        f"{found['largest_event_difference']:.2g} (tolerance {found['tolerance']:g} of 1 + |value|)", soft_wrap=True
+    )  # fmt: skip
+    if found["near_threshold"]:
+        told = f"events differ where the state is within {found['near']:g} of its threshold"
+        console.print(f"  {found['near_threshold']} {told}", soft_wrap=True)
+    silent = [str(k) for k, events in enumerate(found["events_per_layer"]) if not events]
+    if silent and found["agrees"]:
+        console.print(f"  no event was on record in layer {', '.join(silent)}: nothing of it was tried", soft_wrap=True)
+
+
+def form_difference(found):
+    """Where a replay first differed, in words."""
+    at = ", ".join(f"{name} {found[name]}" for name in ("sequence", "step", "layer", "unit", "output") if name in found)
+    replayed = "nothing finite" if found["replayed"] is None else f"{found['replayed']:.9g}"
+    return f"at {at} it is {found['recorded']:.9g} on record, but {replayed} in the replay"
+
+
 def _title(summary):
     return summary.get("title") or summary["task"]
 

@@ -1,25 +1,26 @@
-"""Trained: what a checkpoint holds, ready to be asked: a network of evsim's, or a torch model."""
+"""Trained: what a checkpoint or a bundle holds, ready to be asked: a network of evsim's, or a torch model."""
 
 import json
 from pathlib import Path
 
 import numpy as np
 
-from evsim.checkpoint import load
+from evsim.checkpoint import Checkpoint, load
 from evsim.evaluate import evaluate, predict
 from evsim.files import DAMAGE
 from evsim.registry import load_optional
+from evsim.task import Task
 
 
 class Trained:
-    """The network in a checkpoint. loss: the learner's, or None; settings: none are in it.
+    """The network in an `evsim.checkpoint.Checkpoint`. loss: the learner's, or None; settings, task: none are in it.
 
     reached: how far a curriculum had come, as `evsim.task.Task.reached` has it.
     """
 
-    def __init__(self, path):
-        found = load(path)
+    def __init__(self, found):
         self.net, self.settings = found.net, {}
+        self.task: Task | None = None
         training = found.extra.get("trainer")
         self.reached = training.get("reached", {}) if isinstance(training, dict) else {}
         self.loss = found.learner.loss_kind if found.learner else None
@@ -35,10 +36,16 @@ class Trained:
 
 
 def open_trained(path):
-    """A `Trained`, or the same of a torch model (`evsim.models.run`), whichever the file `path` holds."""
-    if _format(path) == "evsim torch checkpoint":
+    """A `Trained` of a checkpoint or a bundle, or the same of a torch model (`evsim.models.run`): what `path` holds."""
+    kind = _format(path)
+    if kind == "evsim torch checkpoint":
         return load_optional("evsim.models.run", f"{path}, a torch model,").Trained(path)
-    return Trained(path)
+    if kind == "evsim bundle":
+        bundle = load_optional("evsim.exports.bundle", f"{path}, a bundle,")
+        found = Trained(Checkpoint(bundle.load(path)))
+        found.loss = bundle.read(path).header["loss"]
+        return found
+    return Trained(load(path))
 
 
 def _format(path):

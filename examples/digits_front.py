@@ -14,12 +14,12 @@ from matplotlib import pyplot as plt
 from evsim.contest import train_all
 
 SEEDS = (0, 1, 2)
-COMMON = {"task": "digits", "epochs": 60, "half_width": 0.5, "half_width_to": 0.2}
+COMMON = {"task": "digits", "units": 128, "density": 0.1, "epochs": 60, "half_width": 0.5, "half_width_to": 0.2}
 TARGET = {**COMMON, "target_activity": 0.05}
 WAYS = {
     "not asked to be quiet": COMMON,
-    **{f"target 5 %, strength {s:g}": {**TARGET, "quiet_strength": s} for s in (0.003, 0.01, 0.02, 0.03, 0.06)},
-    **{f"event cost {c:g}": {**COMMON, "event_cost": c} for c in (0.002, 0.005, 0.01)},
+    **{f"target 5 %, strength {s:g}": {**TARGET, "quiet_strength": s} for s in (0.004, 0.012, 0.03)},
+    "event cost 0.004": {**COMMON, "event_cost": 0.004},
 }
 COLOURS = {"not": "black", "target": "tab:blue", "event": "tab:orange"}
 SHOWN = {  # name -> (label, factor)

@@ -1,0 +1,56 @@
+"""Trace: what a network hears, shows and says on a few sequences, on record for whoever runs it elsewhere."""
+
+import numpy as np
+
+from evsim.sequences import as_sequences
+
+SEQUENCES, STEPS = 4, 256  # at most so many sequences, and so many of the first steps of each
+DRAWN, RATE = 64, 0.3  # steps of a random sequence, and how often an input is not 0 in it
+GAINS = tuple(2.0**k for k in range(11))  # by which random inputs are multiplied until every layer speaks
+
+
+def record(net, task=None):
+    """(arrays, where the inputs come from): sequences of the task's test split, or drawn ones without a task.
+
+    arrays: lengths (S,); x (steps, n_in), events.0, events.1, ... (steps, n of that layer) and out (steps, n_out), in
+    which one sequence stands behind the other.
+    """
+    if task is None:
+        inputs, told = _drawn(net)
+    else:
+        inputs, told = _of_task(net, task)
+    ran = [net.run(x, record_events=True) for x in inputs]
+    found = {
+        "lengths": np.array([len(x) for x in inputs], np.int32),
+        "x": np.concatenate(inputs),
+        "out": np.concatenate([out for out, _ in ran]),
+    }
+    for k in range(len(net.layers)):
+        found[f"events.{k}"] = np.concatenate([events[k] for _, events in ran])
+    return found, told
+
+
+def _of_task(net, task):
+    """Sequences that lie evenly in the test split, each up to its end or to STEPS."""
+    data = as_sequences(task.split("test"), net.n_in, net.n_out, task.loss, net.dtype)
+    places = np.unique(np.linspace(0, len(data) - 1, min(SEQUENCES, len(data))).astype(np.int64)).tolist()
+    inputs = [data.inputs([k], 0, min(int(data.lengths[k]), STEPS))[0] for k in places]
+    return inputs, f"{task.name}, test sequences {', '.join(map(str, places))}"
+
+
+def _drawn(net):
+    """Two sequences of inputs that are 0 or a gain: the least gain at which the quietest layer speaks often enough.
+
+    That is once in four steps; where no gain comes to it, the one at which the quietest layer speaks most.
+    """
+    rng = np.random.default_rng(0)
+    inputs = (rng.random((2, DRAWN, net.n_in)) < RATE).astype(net.dtype)
+    best, most = GAINS[0], -1
+    for gain in GAINS:
+        _, events = net.run(inputs * net.dtype.type(gain), record_events=True)
+        least = min(int(np.count_nonzero(shown)) for shown in events)
+        if least > most:
+            best, most = gain, least
+        if least >= inputs.shape[0] * DRAWN / 4:
+            break
+    return list(inputs * net.dtype.type(best)), f"random: inputs are {best:g} at {RATE:g} of all steps, seed 0"
