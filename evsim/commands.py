@@ -77,11 +77,11 @@ def verify(file, json):
 def import_(file, out, dt, force):
     """Write a network from a NIR file as a checkpoint."""
     from evsim.checkpoint import save
+    from evsim.files import refuse_existing
     from evsim.registry import load_optional
 
     read_nir = load_optional("evsim.exports.nir_read", "evsim import").read_nir
-    if Path(out).exists() and not force:
-        raise ValueError(f"{out} exists: give another --out, or replace it with --force")
+    refuse_existing(out, force)
     net = read_nir(file, dt)
     save(out, net)
     print(f"{net!r} is in {out}")

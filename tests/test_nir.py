@@ -4,6 +4,7 @@ Weights and biases are multiples of 2**-10, so that their sums are exact in any 
 """
 
 import copy
+import json
 import sys
 import warnings
 
@@ -179,7 +180,7 @@ def test_the_vectors_are_what_the_network_says(tmp_path):
     data.check_nodes(graph)
     seen = {name: next(iter(node.observables.values())) for name, node in data.nodes.items()}
     x = seen["input"].data
-    assert x.dtype == bool and seen["input"].dt == net.dt
+    assert x.dtype == bool and seen["input"].dt == net.dt and x.mean() > 0.2
     out, events = net.run(x, record_events=True)
     for k, of_layer in enumerate(events):
         assert np.array_equal(seen[f"layer{k}_units"].data, of_layer)
@@ -188,8 +189,13 @@ def test_the_vectors_are_what_the_network_says(tmp_path):
     for sample in range(2):
         assert np.array_equal(on_norse(graph, x[sample].astype(np.float32)), out[sample])
     write_nir(tmp_path / "net.nir", net, x=np.full((1, 3, INPUTS), 0.5), force=True)
-    own = nir.read_data(told["vectors"]).nodes["input"].observables["input"].data
+    own = input_of(told)
     assert own.shape == (1, 3, INPUTS) and (own == 0.5).all()
+
+
+def input_of(told):
+    """The inputs (samples, T, n) in the vectors that were written."""
+    return nir.read_data(told["vectors"]).nodes["input"].observables["input"].data
 
 
 CUSTOM = [evsim.EGRU(5, density=0.5), evsim.EvRNN(5), evsim.ALIF(5), evsim.LIF(5), evsim.CubaLIF(5)]
@@ -294,7 +300,7 @@ class Run:
 def test_the_export(tmp_path):
     export, out, net = lookup("export", "nir"), tmp_path / "net.nir", made(evsim.LIF, 0)
     assert export(Run(net), out)["path"] == str(out)
-    with pytest.raises(ValueError, match="net.nir exists.*--force"):
+    with pytest.raises(ValueError, match="net.nir exists already.*--force"):
         export(Run(net), out)
     sizes = [path.stat().st_size for path in tmp_path.iterdir()]
     assert len(sizes) == 2 and export(Run(net), out, force=True)["bytes"] == sum(sizes)
@@ -311,7 +317,36 @@ def test_vectors_come_from_the_task(tmp_path, name):
     task = lookup("task", name)()
     net = evsim.Network(task.n_in, [evsim.LIF(8, reset="zero")], evsim.Readout(task.n_out))
     told = lookup("export", "nir")(Run(net, task), tmp_path / "net.nir")
-    x = nir.read_data(told["vectors"]).nodes["input"].observables["input"].data
-    given = task.split("test").x[0][: x.shape[1]]
+    data, x = task.split("test"), input_of(told)
+    steps = len(data.x[0]) if data.lengths is None else data.lengths[0]
+    given = data.x[0][:steps]
     shown = given if given.ndim == 2 else np.eye(task.n_in)[given]
-    assert x.shape[0] == 4 and x.any() and np.array_equal(x[0], shown.astype(net.dtype))
+    assert x.shape[0] == 4 and x.any()
+    assert np.array_equal(x[0, :steps], shown.astype(net.dtype)) and not x[0, steps:].any()
+
+
+def test_the_commands(tmp_path, monkeypatch, capsys):
+    """A run goes out, and comes back as a checkpoint that says the same; what cannot go is exit code 2."""
+    monkeypatch.chdir(tmp_path)
+    tiny = ["--units", "6", "--epochs", "1", "--streams", "4", "--data", "own.npz", "--cell"]
+    rng = np.random.default_rng(0)
+    np.savez("own.npz", x=rng.random((40, 8, INPUTS)) < 0.4, y=np.arange(40) % 2)
+    assert main(["train", *tiny, "lif", "--reset", "zero", "--out", "run"]) == 0
+    assert main(["export", "run", "--to", "nir", "--out", "net.nir", "--json"]) == 0
+    told = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert told["path"] == "net.nir" and "layer0_units (CubaLIF)" in told["nodes"]
+    assert main(["import", "net.nir", "--out", "net.npz"]) == 0
+    x = rng.random((20, INPUTS)) < 0.4
+    before, after = evsim.load("run/checkpoint.npz").net, evsim.load("net.npz").net
+    assert np.array_equal(before.run(x), after.run(x)) and before.run(x).any()
+    assert main(["export", "net.npz", "--to", "nir", "--out", "again.nir"]) == 0
+    assert (tmp_path / "net.nir").read_bytes() == (tmp_path / "again.nir").read_bytes()
+    assert main(["export", "net.npz", "--to", "nir", "--out", "again.nir"]) == 2
+    assert main(["train", *tiny, "egru", "--out", "other"]) == 0
+    capsys.readouterr()
+    assert main(["export", "other", "--to", "nir", "--out", "other.nir"]) == 2
+    assert "layers.0 (EGRU) has equations that NIR has no node for" in capsys.readouterr().err
+    assert main(["export", "run", "--to", "nir", "--bits", "8", "--out", "other.nir"]) == 2
+    assert not (tmp_path / "other.nir").exists()
+    with pytest.warns(UserWarning, match="norse 1.1.0 drops custom nodes"):
+        assert main(["export", "other", "--to", "nir", "--out", "other.nir", "--allow-custom"]) == 0

@@ -16,11 +16,11 @@ import numpy as np
 
 from evsim import __version__
 from evsim.check import as_floats
-from evsim.files import replacing
+from evsim.exports.trace import choose_inputs
+from evsim.files import refuse_existing, replacing
 from evsim.network import check_network
 from evsim.readout import LeakyReadout
 from evsim.registry import load_optional, lookup
-from evsim.sequences import as_sequences
 
 CUSTOM = "EvsimCell"  # type of the node that holds what NIR has no words for
 LEAK_DROPPED = (
@@ -42,16 +42,15 @@ def export(trained, out, force=False, allow_custom=False, **none):
     net = getattr(trained, "net", None)
     if net is None:
         raise ValueError("this is a torch model: nir takes networks of evsim; train with --backend numba")
-    x = None if getattr(trained, "task", None) is None else _sequences(net, trained.task)
-    return write_nir(out, net, allow_custom=allow_custom, force=force, x=x)
+    return write_nir(out, net, allow_custom=allow_custom, force=force, task=trained.task)
 
 
-def write_nir(path, net, nested=False, allow_custom=False, force=False, x=None):
+def write_nir(path, net, nested=False, allow_custom=False, force=False, x=None, task=None):
     """Write net to the file `path` in NIR (HDF5), and test vectors to NAME.vectors.nir beside it.
 
     nested: each recurrent layer as a graph of its own within the graph, as snntorch and rockpool have it. allow_custom:
     layers that NIR does not know become nodes of evsim's own, with a warning. x (samples, T, n_in): inputs of the test
-    vectors; by default random bits. Their events and outputs are what net.run makes of them.
+    vectors; otherwise test sequences of task, or random ones. Their events and outputs are what net.run makes of them.
 
     Returns a dict: path, vectors (paths), bytes (of both), nodes ("name (type)"), events_per_layer (in the vectors),
     and notes, if there are any, on what importers do with it. ValueError, and nothing written, for layers that NIR
@@ -59,15 +58,11 @@ def write_nir(path, net, nested=False, allow_custom=False, force=False, x=None):
     """
     path = Path(path)
     beside = path.with_name(f"{path.stem}.vectors.nir")
-    if path.is_dir():
-        raise ValueError(f"{path} is a folder: give the name of a file in it, such as {path / 'net.nir'}")
     for one in (path, beside):
-        if one.exists() and not force:
-            raise ValueError(f"{one} exists: give another name, or replace it with --force (force=True)")
+        refuse_existing(one, force)
     graph = to_graph(net, nested, allow_custom)
-    data, events = _vectors(net, x)
+    data, events = _vectors(net, x, task)
     nir = load_optional("nir", "the export to nir")
-    path.parent.mkdir(parents=True, exist_ok=True)
     for one, put, what in ((path, nir.write, graph), (beside, nir.write_data, data)):
         whole = io.BytesIO()
         put(whole, what)
@@ -202,28 +197,26 @@ def _metadata(net):
     }
 
 
-def _sequences(net, task, most=4, steps=200):
-    """The first test sequences of a task, (most, T, n_in), 0 behind their ends."""
-    data = as_sequences(task.split("test"), net.n_in, net.n_out, task.loss, net.dtype)
-    ends = np.minimum(data.lengths[:most], steps)
-    x = data.inputs(np.arange(len(ends)), 0, int(ends.max()))
-    return x * (np.arange(x.shape[1]) < ends[:, None])[..., None]
-
-
-def _vectors(net, x):
+def _vectors(net, x, task):
     """(nir.NIRGraphData, events per layer): inputs, and what comes of them."""
     nir = load_optional("nir", "the export to nir")
     if x is None:
-        x = np.random.default_rng(0).random((4, 100, net.n_in)) < 0.3
-    elif np.asarray(x).dtype != np.bool_:
-        x = as_floats("x", x, (None, None, net.n_in), net.dtype)
+        found, _ = choose_inputs(net, task)
+        x = np.zeros((len(found), max(map(len, found)), net.n_in), net.dtype)  # 0 behind the ends of sequences
+        for k, one in enumerate(found):
+            x[k, : len(one)] = one
+    x = as_floats("x", x, (None, None, net.n_in), net.dtype)
     out, events = net.run(x, record_events=True)
-    binary = [np.isin(one, (0, 1)).all() for one in events]
-    seen = {"input": ("input", np.asarray(x))}
-    for k, (shown, bits) in enumerate(zip(events, binary)):
-        seen[layer_name(net, k, "units")] = ("spikes", shown.astype(bool) if bits else shown)
+    seen = {"input": ("input", _bits(x))}
+    for k, shown in enumerate(events):
+        seen[layer_name(net, k, "units")] = ("spikes", _bits(shown))
     seen["output"] = ("output", out)
     nodes = {
         name: nir.NIRNodeData({what: nir.TimeGriddedData(values, net.dt)}) for name, (what, values) in seen.items()
     }
     return nir.NIRGraphData(nodes), [int(np.count_nonzero(e)) for e in events]
+
+
+def _bits(values):
+    """As bool where all are 0 or 1, as NIR's data has events; others as they are."""
+    return values.astype(bool) if np.isin(values, (0, 1)).all() else values
