@@ -78,5 +78,5 @@ $(VENV)/.core: $(VENV)/.made $(PINNED)
 
 $(VENV)/.full: $(VENV)/.made $(PINNED)
 	@echo "Installing evsim, torch and the development tools into $(VENV): the first time takes some minutes ..."
-	$(PIP) -e ".[dev,torch,data,plot]"
+	$(PIP) -e ".[dev,torch,nir,data,plot]"
 	@touch $@ $(VENV)/.core

@@ -347,6 +347,17 @@ def plan(
     return _guarded("plan", cell, {"density": density, "density_in": density_in}, rates, block, memory, given, json)
 
 
+@app.command("import")
+def import_(
+    file: Annotated[str, typer.Argument(metavar="FILE.nir", help="Of evsim, norse, snntorch or your own.")],
+    out: Annotated[str, _Option(metavar="CHECKPOINT.npz", help="Where the network goes.", show_default=False)],
+    dt: Annotated[float | None, _Option(help="Seconds per step, where the file does not say it.")] = None,
+    force: Force = False,
+) -> int:
+    """Read a network in NIR, of LIF and CubaLIF neurons, into a checkpoint; what evsim cannot express is refused."""
+    return _guarded("import_", file, out, dt, force)
+
+
 @app.command()
 def bench(
     sections: Annotated[list[str] | None, typer.Argument(metavar="[SECTION ...]", help=SECTIONS)] = None,

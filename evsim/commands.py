@@ -74,6 +74,19 @@ def verify(file, json):
         raise Failed(f"{file} does not agree with its trace: {show.form_difference(found['difference'])}")
 
 
+def import_(file, out, dt, force):
+    """Write a network from a NIR file as a checkpoint."""
+    from evsim.checkpoint import save
+    from evsim.files import refuse_existing
+    from evsim.registry import load_optional
+
+    read_nir = load_optional("evsim.exports.nir_read", "evsim import").read_nir
+    refuse_existing(out, force)
+    net = read_nir(file, dt)
+    save(out, net)
+    print(f"{net!r} is in {out}")
+
+
 def report(run, profile, force):
     """Write the report of a run."""
     from evsim.report import write_report

@@ -44,6 +44,7 @@ TASKS = {
 }
 EXPORTS: dict[str, str] = {
     "bundle": "evsim.exports.bundle:export",
+    "nir": "evsim.exports.nir_write:export",
 }
 
 _TABLES = {"cell": CELLS, "learner": LEARNERS, "task": TASKS, "export": EXPORTS}

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from .method import MemUP, full, truncated
     from .model import Model
     from .network import EventCore, TorchNetwork, autograd_gradients
+    from .nodes import snntorch_nodes
     from .predictor import ContextPredictor, LinearPredictor, TiedPredictor
     from .qrnn import QRNNCore
     from .synthesiser import Synthesiser
@@ -58,6 +59,7 @@ _MODULE_OF = {
     "from_norse": "convert",
     "from_snntorch": "convert",
     "full": "method",
+    "snntorch_nodes": "nodes",
     "summed_loss": "loss",
     "to_evsim": "exchange",
     "truncated": "method",
@@ -92,6 +94,7 @@ __all__ = [
     "from_norse",
     "from_snntorch",
     "full",
+    "snntorch_nodes",
     "summed_loss",
     "to_evsim",
     "truncated",

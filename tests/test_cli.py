@@ -227,7 +227,7 @@ def test_force_replaces_a_run_and_nothing_else():
 def test_list(capsys):
     run("list")
     told = capsys.readouterr().out
-    assert all(word in told for word in ("egru", "rtrl", "digits", "rows | pixels", "exports", "bundle"))
+    assert all(word in told for word in ("egru", "rtrl", "digits", "rows | pixels", "exports", "bundle", "nir"))
     run("list", "learners", "--json")
     found = {row["name"]: row for row in json.loads(capsys.readouterr().out.splitlines()[-1])["learners"]}
     assert found["rtrl"]["exact"] is True and found["snap"]["exact"] is False

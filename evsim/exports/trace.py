@@ -15,10 +15,7 @@ def record(net, task=None):
     arrays: lengths (S,); x (steps, n_in), events.0, events.1, ... (steps, n of that layer) and out (steps, n_out), in
     which one sequence stands behind the other.
     """
-    if task is None:
-        inputs, told = _drawn(net)
-    else:
-        inputs, told = _of_task(net, task)
+    inputs, told = choose_inputs(net, task)
     ran = [net.run(x, record_events=True) for x in inputs]
     found = {
         "lengths": np.array([len(x) for x in inputs], np.int32),
@@ -28,6 +25,11 @@ def record(net, task=None):
     for k in range(len(net.layers)):
         found[f"events.{k}"] = np.concatenate([events[k] for _, events in ran])
     return found, told
+
+
+def choose_inputs(net, task=None):
+    """(list of sequences (steps, n_in), where they come from), as `record` takes them."""
+    return _drawn(net) if task is None else _of_task(net, task)
 
 
 def _of_task(net, task):
