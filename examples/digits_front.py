@@ -19,7 +19,7 @@ TARGET = {**COMMON, "target_activity": 0.05}
 WAYS = {
     "not asked to be quiet": COMMON,
     **{f"target 5 %, strength {s:g}": {**TARGET, "quiet_strength": s} for s in (0.004, 0.012, 0.03)},
-    "event cost 0.004": {**COMMON, "event_cost": 0.004},
+    **{f"event cost {c:g}": {**COMMON, "event_cost": c} for c in (0.002, 0.003, 0.004)},
 }
 COLOURS = {"not": "black", "target": "tab:blue", "event": "tab:orange"}
 SHOWN = {  # name -> (label, factor)
