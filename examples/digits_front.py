@@ -24,8 +24,8 @@ WAYS = {
 COLOURS = {"not": "black", "target": "tab:blue", "event": "tab:orange"}
 SHOWN = {  # name -> (label, factor)
     "activity": ("units that speak at a step, %", 100), "phi_rate": ("units near their thresholds (phi-rate), %", 100),
-    "joules_per_inference": ("nJ an inference (a model)", 1e9),
-    "joules_per_sample": ("uJ a learned image (a model)", 1e6),
+    "joules_per_inference": ("uJ an inference (a model)", 1e6),
+    "joules_per_sample": ("mJ a learned image (a model)", 1e3),
 }  # fmt: skip
 
 
@@ -41,13 +41,13 @@ def main():
     ways = {name: {**WAYS[name], **small} for name in names}
     found = train_all(ways, SEEDS[:1] if asked.quick else SEEDS, None, asked.results, asked.workers)
     print(f"{'means of seeds':<28}{'accuracy':>9}{'(each)':>22}{'activity':>10}{'phi-rate':>10}{'MACs/step':>11}"
-          f"{'nJ/inference':>14}{'uJ/learned':>12}")  # fmt: skip
+          f"{'uJ/inference':>14}{'mJ/learned':>12}")  # fmt: skip
     for name, runs in found.items():
         middle = {key: mean(run[key] for run in runs) for key in ("test_accuracy", "macs_per_step", *SHOWN)}
         each = ", ".join(f"{run['test_accuracy']:.1%}" for run in runs)
         print(f"{name:<28}{middle['test_accuracy']:>9.1%}{each:>22}{middle['activity']:>10.1%}{middle['phi_rate']:>10.1%}"
-              f"{middle['macs_per_step']:>11,.0f}{middle['joules_per_inference'] * 1e9:>14,.0f}"
-              f"{middle['joules_per_sample'] * 1e6:>12,.1f}")  # fmt: skip
+              f"{middle['macs_per_step']:>11,.0f}{middle['joules_per_inference'] * 1e6:>14.2f}"
+              f"{middle['joules_per_sample'] * 1e3:>12.1f}")  # fmt: skip
     figure, axes = plt.subplots(2, 2, figsize=(9, 7), sharey=True, layout="constrained")
     for axis, (key, (label, factor)) in zip(axes.flat, SHOWN.items(), strict=True):
         for name, runs in found.items():
