@@ -345,7 +345,7 @@ def test_the_commands(tmp_path, monkeypatch, capsys):
     assert main(["train", *tiny, "egru", "--out", "other"]) == 0
     capsys.readouterr()
     assert main(["export", "other", "--to", "nir", "--out", "other.nir"]) == 2
-    assert "layers.0 (EGRU) has equations that NIR has no node for" in capsys.readouterr().err
+    assert "layers.0 (EGRU) has equations NIR has no node for" in capsys.readouterr().err
     assert main(["export", "run", "--to", "nir", "--bits", "8", "--out", "other.nir"]) == 2
     assert not (tmp_path / "other.nir").exists()
     with pytest.warns(UserWarning, match="norse 1.1.0 drops custom nodes"):
