@@ -55,6 +55,16 @@ def recall(
 
 
 @jit_inline
+def enlist(source, coef, n, factor, place):
+    """Add a row of M and its factor to a list of n, unless the factor is 0; returns the list's length."""
+    if factor != 0:
+        source[n] = place
+        coef[n] = factor
+        n += 1
+    return n
+
+
+@jit_inline
 def add_loss(
     b, slot, error, first_unit, M, first_row, scale, flag, top, first, last, unit, row, states, known, phi, source,
     coef, Y, lost, wide,
@@ -73,10 +83,7 @@ def add_loss(
         held = one if known else scale[flag + r]
         for k in range(states):
             factor = sent * phi[b, slot, u, k] * held
-            if factor != 0:
-                source[n] = r - top if known else row[r] + k
-                coef[n] = factor
-                n += 1
+            n = enlist(source, coef, n, factor, r - top if known else row[r] + k)
     if n > 0:
         combine(Y, lost, one, M, first_row, source, coef, 0, n, wide)
     return n
@@ -93,10 +100,7 @@ def add_force(
         held = one if known else scale[flag + r]
         for k in range(states):
             factor = force[b, slot, u, k] * held
-            if factor != 0:
-                source[n] = r - top if known else row[r] + k
-                coef[n] = factor
-                n += 1
+            n = enlist(source, coef, n, factor, r - top if known else row[r] + k)
     if n > 0:
         combine(Y, lost, one, M, first_row, source, coef, 0, n, wide)
     return n

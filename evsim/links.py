@@ -5,6 +5,7 @@ They are the same for every column of the influence matrix, so they are found on
 
 from evsim.jit import jit, jit_inline
 from evsim.opcount import COEFFICIENTS, STEP_READ, WEIGHTS
+from evsim.sweep import moves
 
 
 @jit
@@ -16,15 +17,6 @@ def gain_of(phi, b, t, u, states):
         if phi[b, t, u, k] != 0:
             return phi.dtype.type(1)
     return phi.dtype.type(0)
-
-
-@jit
-def is_pressed(force, b, t, u, states):
-    """Does `evsim.pressure` ask anything of unit u's state at slot t."""
-    found = False
-    for k in range(states):
-        found = found or force[b, t, u, k] != 0
-    return found
 
 
 @jit_inline
@@ -78,7 +70,7 @@ def link(
                 begin[t, level] = listed
             wanted = layers[level, 2] != 0 or gain[t, u] != 0
             if not wanted and pressed[b, start + t]:
-                wanted = is_pressed(force, b, start + t, u, states)
+                wanted = moves(force, b, start + t, u, states)
             need[t, u] = wanted
             leak[t, u] = A[b, start + t, u, 0, 0]
             if wanted:

@@ -61,7 +61,7 @@ def pull(slope, fed, level, fed_width, e, end, target, at, theta, s):
 
 @jit
 def moves(phi, b, t, u, states):
-    """Has the event of unit u any derivative at slot t."""
+    """Has the event of unit u any derivative at slot t; or, of another array shaped as phi, is anything not 0 there."""
     found = False
     for k in range(states):
         found = found or phi[b, t, u, k] != 0
