@@ -79,6 +79,15 @@ class Layout:
         return len(self.start)
 
     @cached_property
+    def sizes(self):
+        """How many parameters are trained: of each layer and, last, of the readout."""
+        found: dict[str, int] = {}
+        for name, (_, _, places) in self.names.items():
+            owner = name.rpartition(".")[0]
+            found[owner] = found.get(owner, 0) + (0 if name in self.untrained else len(places))
+        return np.array([*(found[owner] for owner in found if owner != "readout"), found["readout"]])
+
+    @cached_property
     def weights(self):
         """Which trained parameters are weights, neither biases nor local parameters: boolean (trained,)."""
         found = np.zeros(self.trained, bool)

@@ -7,7 +7,6 @@ follows exactly from the steps counted: unit updates, one for each state and ste
 derivatives; their words; sources looked through for events. Not counted: indices, lists made of them, losses.
 """
 
-import numpy as np
 
 from evsim import opcount
 from evsim.opcount import NAMES, STEPS, dense_bptt_macs, dense_rtrl_macs, totals
@@ -66,23 +65,13 @@ def stores(count, net, memory, streams=1, threads=1):
     return {**words, "optimizer": net.layout.trained * kept // updated if updated else 0}
 
 
-def trained_of(net):
-    """Trained parameters of each layer and of the readout, a list."""
-    names, sizes = net.layout.names, [0] * (len(net.layers) + 1)
-    for name, (_, _, places) in names.items():
-        if name not in net.layout.untrained:
-            k = int(name.split(".")[1]) if name.startswith("layers.") else -1
-            sizes[k] += len(places)
-    return sizes
-
-
 def count_update(count, net, streams, optimizer, clip):
     """Add an update to `count`: parameters changed, layer by layer, and what that takes.
 
     Beside the optimiser's arithmetic: the sum over streams, the division by their number, the norm; with a clip two
     more for a norm in double precision, and one to scale. Projection, O(n), is not counted.
     """
-    size = np.array(trained_of(net))
+    size = net.layout.sizes
     extra = getattr(optimizer, "arithmetic", 0) + streams + 1 + (0 if clip is None else 3)
     count[:, opcount.UPDATE] += size
     count[:, opcount.OPTIMIZER] += size * extra

@@ -9,7 +9,7 @@ from test_counts import counted, naive_count
 
 import evsim
 from evsim.opcount import NAMES, dense_bptt_macs, totals
-from evsim.work import PARTS, STORES, trained_of
+from evsim.work import PARTS, STORES
 
 LEARNERS = {
     "rtrl": evsim.RTRL, "stepped": lambda net, **more: Stepped(net, block=4, **more),
@@ -178,7 +178,7 @@ def test_updates_by_layer():
     before = learner.counts
     learner.update(evsim.SGD(0.1, momentum=0.9))
     done = dict(zip(NAMES, (learner.counts - before).T.tolist()))
-    sizes = trained_of(net)
+    sizes = net.layout.sizes
     assert sum(sizes) == net.layout.trained and sizes[-1] == net.n_out * (net.layers[1].units + 1)
     assert done["update"] == done["kept"] == sizes
     assert done["summed"] == [3 * size for size in sizes]
