@@ -178,7 +178,7 @@ def test_updates_by_layer():
     before = learner.counts
     learner.update(evsim.SGD(0.1, momentum=0.9))
     done = dict(zip(NAMES, (learner.counts - before).T.tolist()))
-    sizes = net.layout.sizes
+    sizes = net.layout.sizes.tolist()
     assert sum(sizes) == net.layout.trained and sizes[-1] == net.n_out * (net.layers[1].units + 1)
     assert done["update"] == done["kept"] == sizes
     assert done["summed"] == [3 * size for size in sizes]
