@@ -64,6 +64,25 @@ def test_gradients_are_those_of_autograd(stack, prices):
     assert penalty > 0 and worst(plain.gradients(), truth) > 1e-4  # a learner that forgets the prices is noticed
 
 
+@pytest.mark.parametrize("prices", PRICES)
+@pytest.mark.parametrize("stack", PAIRS, ids="-".join)
+def test_gradients_of_a_single_step_and_of_two(stack, prices):
+    """Streaming, in a stack, at T = 1: what prices ask of a step's own states, before anything has been carried."""
+    net, quiet, x, loss, _ = case(stack, prices)
+    told = False
+    for steps in (1, 2):
+        targets, keep = targets_for(net, loss, (steps,)), np.ones(steps, bool)
+        truth, _ = gradients(net, quiet, x[:steps], loss, targets, keep)
+        without = evsim.RTRL(net, loss=loss)
+        without.run(x[:steps], targets)
+        for engine in ENGINES:
+            learner = ENGINES[engine](net, steps, loss=loss, quiet=quiet)
+            FEEDS[0](learner, x[:steps], targets, keep)
+            assert worst(learner.gradients(), truth) < TOLERANCE, engine
+        told = told or worst(without.gradients(), truth) > 1e-6
+    assert told or prices == "no margin"  # nobody need be above a threshold within two steps
+
+
 @pytest.mark.nojit
 @pytest.mark.parametrize("kind", KINDS)
 def test_small(kind):

@@ -88,11 +88,11 @@ def run(capsys, *words):
 
 
 def test_target_activity_on_the_command_line(capsys, tmp_path):
-    """Units do speak less; rows tell the penalty; a resumed run goes on bit for bit, with half-widths and rates."""
+    """Units speak less; rows tell the penalty; a resumed run goes on bit for bit; the half-width ends where asked."""
     common = ("train", "digits", "--json", "--units", 12, "--streams", 32, "--seed", 1)
     code, plain, _ = run(capsys, *common, "--epochs", 4, "--out", tmp_path / "plain")
     assert code == 0
-    quiet = ("--target-activity", 0.05, "--quiet-strength", 0.1, "--half-width-to", 0.2, "--schedule", "constant")
+    quiet = ("--target-activity", 0.05, "--quiet-strength", 0.1, "--schedule", "constant")
     ends = []
     for name, first in (("once", 4), ("twice", 2)):
         out = tmp_path / name
@@ -101,10 +101,13 @@ def test_target_activity_on_the_command_line(capsys, tmp_path):
         if first == 2:
             code, found, _ = run(capsys, "train", "--resume", out, "--epochs", 4, "--json")
         ends.append(found)
+    for name in ("test_loss", "activity", "phi_rate", "macs_per_step", "steps"):
+        assert ends[0][name] == ends[1][name]
     assert ends[0]["activity"] < 0.6 * plain["activity"] and ends[0]["macs_per_step"] < plain["macs_per_step"]
     rows = [json.loads(line) for line in (tmp_path / "once" / "metrics.jsonl").read_text().splitlines()]
     assert all(row["penalty"] > 0 for row in rows)
-    net = evsim.load(tmp_path / "once" / "checkpoint.npz").net
+    code, _, _ = run(capsys, *common, *quiet, "--half-width-to", 0.2, "--epochs", 1, "--out", tmp_path / "narrow")
+    net = evsim.load(tmp_path / "narrow" / "checkpoint.npz").net
     assert net.layers[0].half_width == pytest.approx(0.2, abs=1e-3)
 
 
