@@ -114,7 +114,7 @@ def drive(layer):
     """(name, text) of each channel: what feeds it. W_in and W_rec hold one matrix for each channel that they feed."""
     many, found = len(layer.channels) > 1, []
     sides = (("W_in", layer.in_channels, "x"), ("W_rec", layer.rec_channels, "y'"))
-    for g, name in enumerate(_channel_names(layer)):
+    for g, name in enumerate(channel_names(layer)):
         terms = [f"{w}{[fed.index(g)] if many else ''} {source}" for w, fed, source in sides if g in fed]
         found.append((name, " + ".join([*terms, f"bias{[g] if many else ''}"])))
     return found
@@ -127,7 +127,7 @@ def equations(layer):
     sigmoid or tanh of a channel, by the channel's name, and one that is used twice (h1, h2). ValueError if something
     that is not a state is kept under a state's name.
     """
-    states, y, kept = _called(layer)
+    states, y, kept = called(layer)
     whole = {}
     for name, found in states.items():
         if found.seen().parts:
@@ -148,7 +148,7 @@ def equations(layer):
 
 def event_kind(layer):
     """ "binary" if y is an event, "graded" if y holds one among other things, "none" if there is no event."""
-    y = _called(layer)[1].seen()
+    y = called(layer)[1].seen()
     if y.head == EVENT:
         return "binary"
     return "graded" if any(part.head == EVENT for part in y.walk()) else "none"
@@ -156,18 +156,18 @@ def event_kind(layer):
 
 def links(layer):
     """Boolean (K, K): where A = d s_t / d s_{t-1} can differ from zero, by way of what is kept."""
-    states, _, kept = _called(layer)
+    states, _, kept = called(layer)
     through = {_before(name): found.reads() for name, found in kept.items()}
     reached = [set().union(*(through.get(name, set()) for name in found.reads())) for found in states.values()]
     return np.array([[name in some for name in layer.states] for some in reached])
 
 
-def _called(layer):
+def called(layer):
     """What the three functions return for Symbols: dict of the states, y, dict of what is kept."""
     words, q = SymbolWords(), [Symbol(name) for name in layer.local]
     w = tuple(Symbol(_before(name)) for name in layer.kept)
     s = tuple(Symbol(name) for name in layer.states)
-    states = layer.advance(words, w, [Symbol(name) for name in _channel_names(layer)], q)
+    states = layer.advance(words, w, [Symbol(name) for name in channel_names(layer)], q)
     kept = dict(zip(layer.kept, layer.keep(words, s, q), strict=True))
     return dict(zip(layer.states, states, strict=True)), layer.emit(words, s, q), kept
 
@@ -184,7 +184,7 @@ def _named_words(layer, roots):
     uses, words = Counter(), {}
     for found in roots.values():
         _count(found, uses, words)
-    channel = dict(zip(_channel_names(layer), layer.channels, strict=True))
+    channel = dict(zip(channel_names(layer), layer.channels, strict=True))
     taken = {*roots, *layer.local, *channel, "x"}
     named = {str(found): name for name, found in reversed(roots.items()) if name != "y" and str(found) in words}
     events = [text for text, part in words.items() if part.head == EVENT and text not in named]
@@ -230,7 +230,7 @@ def _free(stem, taken, alone):
     return next(name for name in [*([stem] if alone else []), *numbered] if name not in taken)
 
 
-def _channel_names(layer):
+def channel_names(layer):
     return [f"a_{name}" for name in layer.channels] if len(layer.channels) > 1 else ["a"]
 
 
