@@ -1,8 +1,8 @@
 """Program: a layer's equations as a list of operations, each one sum, product or word of what stands before it.
 
 Made from the three functions that numpy and torch run, by way of `evsim.symbols`: what is computed twice there stands
-here once, and arithmetic of plain numbers is done. Whoever needs the equations in another arithmetic (integers, C) walks
-the list; whoever needs their derivatives adds to it (`Program.add`).
+here once, and arithmetic of plain numbers is done. Whoever needs the equations in another arithmetic (integers, C)
+walks the list; whoever needs their derivatives adds to it (`Program.add`).
 """
 
 from dataclasses import dataclass, field
@@ -43,7 +43,7 @@ class Program:
     _known: dict[Op, int] = field(default_factory=dict, repr=False)
 
     def add(self, head, *parts, index=0, value=0.0):
-        """The place of an operation, added to the list if nothing in it gives the same; made simpler where that is exact.
+        """The place of an operation, added to the list unless one there gives the same.
 
         x + 0, x * 1 and x * 0 are done here: values are finite. The text of a head is free; those above have a meaning.
         """
