@@ -70,9 +70,9 @@ def gathered(found):
             moved[place] = new.add(op.head, *(moved[part] for part in op.parts), index=op.index, value=op.value)
     new.states, new.kept = (tuple(moved[k] for k in places) for places in (old.states, old.kept))
     new.y = moved[old.y]
-    tables = ([[moved[k] for k in row] for row in table] for table in (found.A, found.B, found.C))
+    A, B, C = ([[moved[k] for k in row] for row in table] for table in (found.A, found.B, found.C))
     phi, D = (tuple(moved[k] for k in places) for places in (found.phi, found.D))
-    found = Derivative(new, found.local, *map(_table, tables), phi, D)
+    found = Derivative(new, found.local, _table(A), _table(B), _table(C), phi, D)
     return found if all(new.needed(found.places())) else gathered(found)
 
 
@@ -107,7 +107,7 @@ class _Differentiation:
         B = [[self._along(place)[s] for place in self.channels] for s in states]
         phi, D = ([of[p.y] for of in group] for group in (by_state, by_local))
         p.kept = (*kept, *self.stored)
-        return gathered(Derivative(p, self.local, *map(_table, (A, B, C)), tuple(phi), tuple(D)))
+        return gathered(Derivative(p, self.local, _table(A), _table(B), _table(C), tuple(phi), tuple(D)))
 
     def _along(self, seed, fixed=()):
         """For each of the layer's own operations, its derivative to that at `seed`; those at `fixed` have none."""
