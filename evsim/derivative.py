@@ -174,7 +174,7 @@ class _Differentiation:
         for one, other in ((left, right), (right, left)):
             if p.ops[other].head == NEGATE:
                 return p.add(SUBTRACT, one, p.ops[other].parts[0])
-        return p.add(ADD, left, right)
+        return p.add(ADD, *sorted((left, right)))
 
     def _negative(self, place):
         return self.program.add(NEGATE, place)
@@ -186,4 +186,4 @@ class _Differentiation:
                 return self._negative(other)
             if p.ops[one].head == NEGATE:
                 return self._negative(self._product(p.ops[one].parts[0], other))
-        return p.add(MULTIPLY, left, right)
+        return p.add(MULTIPLY, *sorted((left, right)))

@@ -65,6 +65,14 @@ class PartText:
         """Whether what is kept is a readout's output."""
         return self.part.is_readout and self.part.program.kept[k] == self.part.program.y
 
+    def functions(self, state, event):
+        """Lists of lines: all functions of the part."""
+        return [self.function(state, event)]
+
+    def calls(self, heard):
+        """What a step calls, with what was heard, `heard`."""
+        return [f"{self.name}_step(state, {heard});"]
+
     def function(self, state, event):
         """The function that takes one step of the part."""
         head = f"static void {self.name}_step({state} *s, const {event} *heard, size_t n)"

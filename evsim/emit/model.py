@@ -25,6 +25,10 @@ class Model:
     prefix: what all names begin with. ValueError for a layer that is too large, or holds what float32 does not.
     """
 
+    status = STATUS
+    cleared = "sizeof *state"  # how many of the state's bytes a reset makes zero
+    prototypes = ""  # of further functions
+
     def __init__(self, parts, prefix, fixed=None):
         for part in parts:
             if max(part.units, part.inp.sources) > MOST:
@@ -33,12 +37,18 @@ class Model:
             check_range(parts)
         self.parts, self.prefix, self.fixed = parts, prefix, fixed
         self.source = Source()
-        self.arithmetic = Floats(self.source, prefix) if fixed is None else Mantissas(self.source, prefix, fixed)
-        self.texts = []
-        for k, part in enumerate(parts):
-            self.texts.append(PartText(part, k, parts[k - 1] if k else None, self.arithmetic))
+        self.arithmetic = self._arithmetic()
         self.upper = prefix.upper()
-        self.functions = [text.function(f"{prefix}_state", f"{prefix}_event") for text in self.texts]
+        self.texts = self._texts()
+        self.functions = [lines for text in self.texts for lines in text.functions(f"{prefix}_state", f"{prefix}_event")]
+
+    def _arithmetic(self):
+        return Floats(self.source, self.prefix) if self.fixed is None else Mantissas(self.source, self.prefix, self.fixed)
+
+    def _texts(self):
+        """A PartText for each part."""
+        below = [None, *self.parts]
+        return [PartText(part, k, below[k], self.arithmetic) for k, part in enumerate(self.parts)]
 
     @property
     def n_in(self):
@@ -77,7 +87,7 @@ class Model:
             members.append(f"    {kind.get(field.type, field.type)} {field.name}{count}; /* {field.what} */")
         return _HEADER.format(
             p=p, u=u, value=a.value, version=__version__, told=self.told(), defines="\n".join(self._defines()),
-            members="\n".join(members), status=self._statuses(), digest=f"0x{self.digest():08X}u",
+            members="\n".join(members), more=self.prototypes, status=self._statuses(), digest=f"0x{self.digest():08X}u",
         )  # fmt: skip
 
     def told(self):
@@ -104,8 +114,8 @@ class Model:
 
     def _statuses(self):
         rows = []
-        for k, (name, what) in enumerate(STATUS):
-            rows.append(f"    {self.upper}_{name} = {k}{',' if k < len(STATUS) - 1 else ''} /* {what} */")
+        for k, (name, what) in enumerate(self.status):
+            rows.append(f"    {self.upper}_{name} = {k}{',' if k < len(self.status) - 1 else ''} /* {what} */")
         return "\n".join(rows)
 
     def digest(self):
@@ -128,12 +138,12 @@ class Model:
     def _interface(self):
         p, steps, heard = self.prefix, [], ("events", "n")
         for text in self.texts:
-            steps.append(f"    {text.name}_step(state, {heard[0]}, {heard[1]});")
+            steps += [f"    {call}" for call in text.calls(f"{heard[0]}, {heard[1]}")]
             heard = (f"state->{text.events}", f"state->{text.spoken}")
         top = self.texts[-2]
         return _INTERFACE.format(
             p=p, u=self.upper, steps="\n".join(steps), refuse=self.arithmetic.refuse("events[e].value"),
-            events=top.events, spoken=top.spoken,
+            events=top.events, spoken=top.spoken, cleared=self.cleared.format(p=p),
         )  # fmt: skip
 
 
@@ -178,7 +188,7 @@ typedef struct {{
 
 /* The outputs of the last step, {u}_OUTPUTS of them. */
 {p}_status {p}_readout(const {p}_state *state, {p}_value *out);
-
+{more}
 #ifdef __cplusplus
 }}
 #endif
@@ -192,7 +202,7 @@ _INTERFACE = """{p}_status {p}_reset({p}_state *state)
     if (state == NULL) {{
         return {u}_NULL;
     }}
-    for (size_t k = 0; k < sizeof *state; ++k) {{
+    for (size_t k = 0; k < {cleared}; ++k) {{
         byte[k] = 0;
     }}
     return {u}_OK;
