@@ -1,4 +1,4 @@
-"""A learner in C, compiled and called from here: its state is a struct of ctypes, its functions are those of model.h."""
+"""A learner in C, compiled and called from here: its state is a struct of ctypes, its functions those of model.h."""
 
 import ctypes
 import shutil
@@ -13,7 +13,7 @@ from evsim.fixed.parts import divide
 
 GCC = shutil.which("gcc")
 needs_gcc = pytest.mark.skipif(GCC is None, reason="no gcc to compile the learner with")
-WARN = "-std=c99 -Wall -Wextra -Wpedantic -Wconversion -Werror".split()
+WARN = ["-std=c99", "-Wall", "-Wextra", "-Wpedantic", "-Wconversion", "-Werror"]
 TYPES = {"float": ctypes.c_float, "uint8_t": ctypes.c_uint8, "uint16_t": ctypes.c_uint16, "uint32_t": ctypes.c_uint32}
 
 

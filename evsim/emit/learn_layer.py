@@ -208,7 +208,7 @@ class LayerWriter:
                 for k in range(self.layer.states):
                     for row, g in enumerate(edges.fed):
                         if not found.is_zero(found.B[k][g]):
-                            body.append(f"to[{self._at(k, row)}] += {_product(self.value(found.B[k][g], 'i'), 'v')};")
+                            body.append(f"to[{self._at(k, row)}] += {product(self.value(found.B[k][g], 'i'), 'v')};")
                 sides += filled(HEARD, events=events, count=count, loop=indent(edges.loop("j", body), 2))
         if not used:
             sides = ["    (void)heard;", "    (void)n;", *sides]
@@ -225,7 +225,7 @@ class LayerWriter:
                 if not found.program.is_number(place):
                     phi.append(f"const float phi{k} = {value};")
                     value = f"phi{k}"
-                terms.append(_product(value, f"row[{_behind(k)}j]"))
+                terms.append(product(value, f"row[{behind(k)}j]"))
         local, channels = [], len(self.layer.cell.channels)
         for q, place in enumerate(found.D):
             if not found.is_zero(place):
@@ -271,10 +271,10 @@ class LayerWriter:
                 if not self.found.program.is_number(place):
                     factors.append(f"const float a{k}{c} = {value};")
                     value = f"a{k}{c}"
-                terms.append(_product(value, f"m{c}"))
+                terms.append(product(value, f"m{c}"))
                 read.add(c)
-            leak.append(f"row[{_behind(k)}j] = {' + '.join(terms) or '0.0f'};")
-        old = [f"const float m{c} = row[{_behind(c)}j];" for c in sorted(read)]
+            leak.append(f"row[{behind(k)}j] = {' + '.join(terms) or '0.0f'};")
+        old = [f"const float m{c} = row[{behind(c)}j];" for c in sorted(read)]
         skip = self._skip()
         unit = [f"const size_t i = span_unit[r]{self.same['less']};"] if skip or factors else []
         return filled(
@@ -290,10 +290,10 @@ class LayerWriter:
             for row, g in enumerate(edges.fed):
                 place = self.found.B[k][g]
                 if not self.found.is_zero(place):
-                    terms.append(_product(self.value(place, "i"), f"weight[{row}]"))
+                    terms.append(product(self.value(place, "i"), f"weight[{row}]"))
             if terms:
                 by = sums.setdefault(" + ".join(terms), f"by{k}")
-                add.append(f"learn_add({f'row + {_behind(k)[:-3]}' if k else 'row'}, {by}, shown, w);")
+                add.append(f"learn_add({f'row + {behind(k)[:-3]}' if k else 'row'}, {by}, shown, w);")
         alive = "1" if self.memory else self.alive("i")
         heard = "place != 0" if alive == "1" else f"place != 0 && ({alive})"
         body = [
@@ -307,10 +307,10 @@ class LayerWriter:
         return edges.loop("u", body)
 
 
-def _behind(k):
+def behind(k):
     return f"{k}u * width + " if k > 1 else "width + " if k else ""
 
 
-def _product(factor, other):
+def product(factor, other):
     """C text of a product; the factor may be a literal."""
     return other if factor == "1.0f" else f"-{other}" if factor == "-1.0f" else f"{factor} * {other}"

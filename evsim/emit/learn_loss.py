@@ -4,7 +4,7 @@ from string import Template
 
 import numpy as np
 
-from evsim.emit.learn_layer import filled
+from evsim.emit.learn_layer import behind, filled, product
 from evsim.emit.text import indent, number
 
 STATUS = (
@@ -122,18 +122,20 @@ static void learn_read($state *s)
         for (size_t r = lo; r < hi; ++r) {
             const size_t u = span_unit[r]$less;
             const float *row = s->influence + block_at[b] + span_row[span] * width + (r - lo) * $states;
-            if (s->$delta[u] == 0.0f) {
-                continue;
-            }
-            for (size_t c = 0; c < width; c += ${chunk}u) {
-                const size_t w = width - c < ${chunk}u ? width - c : ${chunk}u;
-                float shown[${chunk}];
-                ${l}_show(s, u, block_column[b] + c, w, width, row + c, shown);
-                learn_add(s->gradient + block_column[b] + c, s->$delta[u], shown, w);
+            const float d = s->$delta[u];
+            if (d != 0.0f) {
+$rows
             }
         }
     }
+$locals
 }
+""")
+
+LOCALS = Template("""
+    for (size_t i = 0; i < ${units}u; ++i) {
+$add
+    }
 """)
 
 PROJECT = Template("""
@@ -219,8 +221,8 @@ $status ${p}_init($state *state);
    state->gradient. */
 $status ${p}_learn_$what($state *state, $target);
 
-/* state->weights -= rate * state->gradient, whose norm is cut to `clip` if that is not 0; then the gradient and the loss
-   are 0. State and influence stay: learning goes on in mid-sequence. */
+/* state->weights -= rate * state->gradient, whose norm is cut to `clip` if that is not 0; then the gradient and the
+   loss are 0. State and influence stay: learning goes on in mid-sequence. */
 $status ${p}_update($state *state, float rate, float clip);
 """)
 
@@ -254,12 +256,28 @@ class LossWriter:
                 alive = self.model.writers[-1].alive("i")
                 found.append(filled(SEND, **same, units=str(rows.cell.units), weight=weight, alive=alive))
         if rows:
-            writer = self.model.writers[-1]
-            found.append(filled(
-                READ, **{**same, **writer.same}, blocks=str(len(plan.blocks.of)), spans=str(len(plan.layers) + 1),
-                k=str(rows.index - plan.home), delta="error" if plan.leaky else "delta",
-            ))  # fmt: skip
+            found.append(self._read(self.model.writers[-1]))
         return found
+
+    def _read(self, writer):
+        """The top layer's rows, by what the loss makes of its events; and what its own parameters do to these."""
+        plan, found, delta = self.plan, writer.found, "error" if self.plan.leaky else "delta"
+        rows, add = [], []
+        for k, place in enumerate(found.phi):
+            if not found.is_zero(place):
+                row = f"row + {behind(k)[:-3]}" if k else "row"
+                factor = product(writer.value(place, "u"), "d")
+                rows.append(f"learn_add(s->gradient + block_column[b], {factor}, {row}, width);")
+        for q, place in enumerate(found.D):
+            if not found.is_zero(place):
+                at = f"{writer.bias_at.format(i='i')} + {len(writer.layer.cell.channels) + q}u"
+                add.append(f"s->gradient[{at}] += {writer.value(place, 'i')} * s->{delta}[i];")
+        units = str(writer.layer.cell.units)
+        return filled(
+            READ, **{**self.same, **writer.same}, blocks=str(len(plan.blocks.of)), spans=str(len(plan.layers) + 1),
+            k=str(writer.layer.index - plan.home), delta=delta, rows=indent(rows, 4),
+            locals=filled(LOCALS, units=units, add=indent(add, 2)) if add else [],
+        )  # fmt: skip
 
     def _first(self, name, step):
         """Place in weights of the first entry of output o, where `step` of them stand together."""

@@ -22,7 +22,7 @@ class LearningModel(plain.Model):
         self.plan = plan
         self.loss = check_choice("loss", loss, KINDS)
         super().__init__(parts, prefix)
-        self.writers = [text.writer for text in self.texts if getattr(text, "writer", None)]
+        self.writers = [text.writer for text in self.texts if isinstance(text, LearnPart) and text.writer]
         self.end = LossWriter(self, loss)
         self._tables()
 
@@ -53,11 +53,13 @@ class LearningModel(plain.Model):
         """Tables of M's blocks, and the functions that use them."""
         source, plan, blocks = self.source, self.plan, self.plan.blocks
         if plan.layers:
-            for name, values in (("set", blocks.of), ("column", blocks.column), ("width", blocks.width), ("at", blocks.at)):
-                source.table(f"block_{name}", values, smallest(int(values.max())))
-            row = np.pad(blocks.row, ((0, 0), (0, 1)))
-            for name, values in (("unit", blocks.member), ("member", blocks.span), ("row", row)):
-                source.table(f"span_{name}", values, smallest(int(values.max())))
+            tables = {
+                "block_set": blocks.of, "block_column": blocks.column, "block_width": blocks.width,
+                "block_at": blocks.at, "span_unit": blocks.member, "span_member": blocks.span,
+                "span_row": np.pad(blocks.row, ((0, 0), (0, 1))),
+            }  # fmt: skip
+            for name, values in tables.items():
+                source.table(name, values, smallest(int(values.max())))
         source.table("weights", plan.net.theta[plan.base : plan.base + plan.trained], "float")
         add = [] if plan.method == "readout" and not plan.leaky else [ADD.strip().split("\n")]
         self.functions = [FINITE.strip().split("\n"), *add, *self.functions, *self.end.functions()]
@@ -69,9 +71,11 @@ class LearningModel(plain.Model):
         found += [Field("float", "error", self.n_out, "scratch: derivative of the loss to the outputs")]
         if plan.layers:
             if not plan.leaky:
-                found.append(Field("float", "delta", plan.layers[-1].cell.units, "scratch: the same, to the top events"))
+                units = plan.layers[-1].cell.units
+                found.append(Field("float", "delta", units, "scratch: the same, to the top layer's events"))
             if plan.shown:
-                found.append(Field("float", "shown", plan.shown * plan.chunk, "scratch: some columns of d(event)/d(theta)"))
+                count = plan.shown * plan.chunk
+                found.append(Field("float", "shown", count, "scratch: some columns of d(event)/d(theta)"))
             if plan.places:
                 found.append(Field(plan.place_type, "place", plan.places, "scratch: which row of a block is a unit's"))
             found.append(Field("float", "influence", plan.blocks.entries, "d(state)/d(theta), by blocks"))
@@ -85,5 +89,5 @@ class LearningModel(plain.Model):
 
     def _interface(self):
         text = super()._interface()
-        taken = "    state->stepped = 1;\n"
-        return text.replace("    if (count != NULL) {", f"{taken}    if (count != NULL) {{", 1) + "\n" + self.end.public() + "\n"
+        done = "    if (count != NULL) {"
+        return text.replace(done, "    state->stepped = 1;\n" + done, 1) + "\n" + self.end.public() + "\n"

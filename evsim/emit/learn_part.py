@@ -43,9 +43,10 @@ class LearnFloats(Floats):
 
 
 class LearnPart(PartText):
-    """A part of the network, as `PartText`; plan, layer: the `LearnPlan` and its `LayerPlan`, None for a linear readout.
+    """A part of the network, as `PartText`.
 
-    below: the LearnPart beneath, if M has rows for it. types: {"state": ..., "event": ...} as C calls them.
+    plan, layer: the `LearnPlan`, and its `LayerPlan` of this part, which a linear readout has not (None). below: the
+    LearnPart beneath, if M has rows for it. types: {"state": ..., "event": ...} as C calls them.
     """
 
     def __init__(self, plan, layer, index, below, arithmetic, types):

@@ -1,4 +1,4 @@
-"""Places in C: lists of integers as a formula where they rise evenly, as a table where they do not; loops over edges."""
+"""Places in C: lists of integers as a formula where they rise evenly, else as a table; and loops over edges."""
 
 import re
 from typing import NamedTuple

@@ -34,7 +34,7 @@ class LayerPlan:
     those of phi and D, which the next step reads as they were; none where no influence passes recurrent weights.
     own: of each unit, where in M column 0 of its first row would stand, were its block that wide. stride: the width of
     its block. bias_at: column of its first bias; trained local parameters stand behind the biases. recalls: does
-    influence pass from unit to unit of the layer? shows: does it pass to the layer above, or to the loss?
+    influence pass from unit to unit of the layer? shows: does it pass to a layer above?
     """
 
     index: int  # in net.stack
@@ -180,10 +180,11 @@ def _blocks(net, lowest, first, base, set_of_unit, sets):
     sets = [sets[s] for s in used]
     begin = np.concatenate([[0], np.cumsum([len(s) for s in sets])]).astype(np.int64)
     span = np.array([a + np.searchsorted(s, edges) for a, s in zip(begin, sets)]).reshape(len(sets), len(edges))
-    row = np.array([[states[s[s < edge]].sum() for edge in edges[:-1]] for s in sets]).reshape(len(sets), len(edges) - 1)
+    row = [[states[s[s < edge]].sum() for edge in edges[:-1]] for s in sets]
+    row = np.array(row, np.int64).reshape(len(sets), len(edges) - 1)
     member = np.concatenate([*sets, np.zeros(0, np.int64)]) - first
     column, width, at = (np.array(values, np.int64) for values in (column, width, at))
-    return Blocks(of, column, width, at, member, span, row.astype(np.int64), entries), at_of, width_of
+    return Blocks(of, column, width, at, member, span, row, entries), at_of, width_of
 
 
 def _neighbours(layout, first, set_of_unit, edges):
@@ -223,5 +224,5 @@ def _layer(plan, index, first, at_of, width_of):
         index, cell, place.names["bias"].removesuffix(".bias"), place.first - first, found,
         tuple(dict.fromkeys(slopes)), tuple(dict.fromkeys(moving)) if recalls else (),
         at_of[here] - plan.blocks.column[block], width_of[here], place.bias_at - plan.base, recalls,
-        not above or len(above[0].inp.source) > 0,
+        bool(above) and len(above[0].inp.source) > 0,
     )  # fmt: skip

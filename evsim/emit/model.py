@@ -40,10 +40,13 @@ class Model:
         self.arithmetic = self._arithmetic()
         self.upper = prefix.upper()
         self.texts = self._texts()
-        self.functions = [lines for text in self.texts for lines in text.functions(f"{prefix}_state", f"{prefix}_event")]
+        types = f"{prefix}_state", f"{prefix}_event"
+        self.functions = [lines for text in self.texts for lines in text.functions(*types)]
 
     def _arithmetic(self):
-        return Floats(self.source, self.prefix) if self.fixed is None else Mantissas(self.source, self.prefix, self.fixed)
+        if self.fixed is None:
+            return Floats(self.source, self.prefix)
+        return Mantissas(self.source, self.prefix, self.fixed)
 
     def _texts(self):
         """A PartText for each part."""

@@ -57,43 +57,46 @@ def _after(seed):
     return seed ^ ((seed << 5) & WORD)
 
 
-def test_main(model, x, events, out, steps=SOAK):
+def test_main(model, x, events, out, steps=SOAK, begin="", more=("", "")):
     """The text of test_main.c, which returns 0 if all agrees.
 
     x: list of sequences (steps, n_in); events: for each a list of the layers' events (steps, units); out: for each
     (steps, n_out); in numbers for float32, in mantissas for fixed point. steps: how many random ones, fixed point only.
+    begin: what comes before the first reset; more: further functions, and their calls.
     """
     p, u, kind = model.prefix, model.upper, model.arithmetic.value
-    tables = [_sequence_lengths(x), *_events("heard", np.concatenate(x), kind)]
+    tables = [table("lengths", [len(one) for one in x], "uint32_t"), *event_tables("heard", np.concatenate(x), kind)]
     for k in range(len(model.parts) - 1):
-        tables += _events(f"layer{k}", np.concatenate([shown[k] for shown in events]), kind)
+        tables += event_tables(f"layer{k}", np.concatenate([shown[k] for shown in events]), kind)
     wanted = np.concatenate(out)
-    tables.append(f"static const {kind} wanted_out[{wanted.size}] = {{\n{listed(wanted.ravel(), kind)}\n}};")
+    tables.append(table("wanted_out", wanted, kind))
     layers = [f"layer{k}" for k in range(len(model.parts) - 1)]
     fixed = model.fixed
     about = {
         "p": p, "u": u, "value": kind, "tables": "\n".join(tables), "sequences": len(x),
         "counters": "\n".join(f"    size_t at_{one} = 0;" for one in layers),
         "checks": "\n".join(f"            CHECK({one}, state.{one}_events, state.{one}_spoken);" for one in layers),
+        "begin": f"    {begin}\n" if begin else "",
     }  # fmt: skip
     if fixed is None:
         near = f"fabs((double)a - (double)b) <= {TOLERANCE} * (1.0 + fabs((double)b))"
-        return _MAIN.format(**about, equal=near, math="#include <math.h>\n", soak="", call="")
+        return _MAIN.format(**about, equal=near, math="#include <math.h>\n", soak=more[0], call=more[1])
     told = [f"        hash = hash_events(hash, state.{one}_events, state.{one}_spoken);" for one in layers]
     soak = _SOAK.format(
         p=p, u=u, steps=steps, reset=RESET, hashes="\n".join(told), basis=BASIS, prime=PRIME,
         wanted=golden_hash(fixed, steps), shift="(r >> 2) & 7u" if fixed.given.top > 255 else "0u",
     )  # fmt: skip
     call = "\n    failed |= random_steps();"
-    return _MAIN.format(**about, equal="a == b", math="", soak=soak, call=call)
+    return _MAIN.format(**about, equal="a == b", math="", soak=soak + more[0], call=call + more[1])
 
 
-def _sequence_lengths(x):
-    lengths = [len(one) for one in x]
-    return f"static const uint32_t lengths[{len(lengths)}] = {{\n{listed(lengths, 'uint32_t')}\n}};"
+def table(name, values, kind):
+    """The definition of an array."""
+    values = np.ravel(values)
+    return f"static const {kind} {name}[{len(values)}] = {{\n{listed(values, kind)}\n}};"
 
 
-def _events(name, values, kind):
+def event_tables(name, values, kind):
     """Tables of how many events there are at each step, and of their indices and values."""
     step, unit = np.nonzero(values)
     counts = np.bincount(step, minlength=len(values))
@@ -103,7 +106,7 @@ def _events(name, values, kind):
         ("value", values[step, unit], kind),
     ):  # fmt: skip
         rows = rows if len(rows) else np.zeros(1, int)
-        found.append(f"static const {type} {name}_{what}[{len(rows)}] = {{\n{listed(rows, type)}\n}};")
+        found.append(table(f"{name}_{what}", rows, type))
     return found
 
 
@@ -141,7 +144,7 @@ static int recorded_steps(void)
 {{
     size_t step = 0, at_heard = 0, total = 0;
 {counters}
-    for (size_t sequence = 0; sequence < {sequences}u; ++sequence) {{
+{begin}    for (size_t sequence = 0; sequence < {sequences}u; ++sequence) {{
         (void){p}_reset(&state);
         for (size_t t = 0; t < lengths[sequence]; ++t, ++step) {{
             const size_t n = heard_count[step];
