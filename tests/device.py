@@ -42,10 +42,13 @@ class Device:
         self.library.model_update.argtypes = [ctypes.c_void_p, ctypes.c_float, ctypes.c_float]
         assert ctypes.sizeof(self.state) == self.model.state_bytes()[0]
         if init:
-            self.check(self.library.model_init(ctypes.byref(self.state)))
+            self.init()
 
     def check(self, status):
         assert status == 0, f"status {status}"
+
+    def init(self):
+        self.check(self.library.model_init(ctypes.byref(self.state)))
 
     def reset(self):
         self.check(self.library.model_reset(ctypes.byref(self.state)))

@@ -12,9 +12,16 @@ from string import Template
 from evsim.emit.text import Field, indent, number
 from evsim.program import LOCAL, NEGATE, NUMBER
 
+SLOPES = {
+    "a": "d state / d state before", "b": "d state / d channel", "c": "d state / d local parameter",
+    "phi": "d event / d state", "d": "d event / d local parameter",
+}  # fmt: skip
+
 SHOW = Template("""
-/* to[0..w-1] = what unit u $showed, in the columns from `first` on; row: of M, the next state's is `width` behind */
-static void ${name}(const $state *s, size_t u, size_t first, size_t w, size_t width, const float *row, float *to)
+/* to[0..w-1] = what unit u $showed, in the columns from
+   `first` on; row: of M, the next state's is `width` behind */
+static void ${name}(const $state *s, size_t u, size_t first, size_t w, size_t width,
+    const float *row, float *to)
 {
 $phi
     for (size_t j = 0; j < w; ++j) {
@@ -147,10 +154,13 @@ class LayerWriter:
 
     def fields(self):
         """What the state holds for it, as `Field`s."""
-        units, title = self.layer.cell.units, self.layer.title
-        found = [Field("float", self._field(k), units, f"slope of {title}") for k in self.layer.slopes]
-        before = [Field("float", self._field(k, True), units, "the same, of the step before") for k in self.layer.was]
-        return found + before
+        found, units = [], self.layer.cell.units
+        for places, was in ((self.layer.slopes, False), (self.layer.was, True)):
+            for place in places:
+                name = self.layer.names[place]
+                what = SLOPES[name.rstrip("0123456789")] + (", at the step before" if was else "")
+                found.append(Field("float", self._field(place, was), units, f"slope: {what}"))
+        return found
 
     def remember(self):
         """Lines that keep, for unit i, slopes that the step about to be taken needs as they were."""

@@ -11,7 +11,7 @@ STATUS = (
     ("ORDER", "no step was taken since the weights were set, the last update or the reset"),
     ("TARGET", "a label is out of range, or a target is not finite; nothing was changed"),
     ("RATE", "the learning rate or the clip is negative or not finite; nothing was changed"),
-    ("DIVERGED", "the gradient, or what it would make of the weights, is not finite: they are as they were"),
+    ("DIVERGED", "the gradient, or what it would make of the weights, is not finite: these stay, it is dropped; reset"),
 )
 
 ADD = """
@@ -146,15 +146,24 @@ $clips
 """)
 
 PUBLIC = Template("""
+static $status learn_drop($state *state, $status found)
+{
+    for (size_t k = 0; k < ${u}_TRAINED; ++k) {
+        state->gradient[k] = 0.0f;
+    }
+    state->loss = 0.0f;
+    state->stepped = 0;
+    return found;
+}
+
 $status ${p}_init($state *state)
 {
     const $status found = ${p}_reset(state);
     if (found == ${u}_OK) {
         for (size_t k = 0; k < ${u}_TRAINED; ++k) {
             state->weights[k] = weights[k];
-            state->gradient[k] = 0.0f;
         }
-        state->loss = 0.0f;
+        return learn_drop(state, ${u}_OK);
     }
     return found;
 }
@@ -185,7 +194,7 @@ $status ${p}_update($state *state, float rate, float clip)
     for (size_t k = 0; k < ${u}_TRAINED; ++k) {
         const float size = fabsf(state->gradient[k]);
         if (!learn_finite(size)) {
-            return ${u}_DIVERGED;
+            return learn_drop(state, ${u}_DIVERGED);
         }
         largest = size > largest ? size : largest;
     }
@@ -199,17 +208,14 @@ $status ${p}_update($state *state, float rate, float clip)
     }
     for (size_t k = 0; k < ${u}_TRAINED; ++k) {
         if (!learn_finite(state->weights[k] - rate * (scale * state->gradient[k]))) {
-            return ${u}_DIVERGED;
+            return learn_drop(state, ${u}_DIVERGED);
         }
     }
     for (size_t k = 0; k < ${u}_TRAINED; ++k) {
         state->weights[k] -= rate * (scale * state->gradient[k]);
-        state->gradient[k] = 0.0f;
     }
 $project
-    state->loss = 0.0f;
-    state->stepped = 0;
-    return ${u}_OK;
+    return learn_drop(state, ${u}_OK);
 }
 """)
 
@@ -222,7 +228,8 @@ $status ${p}_init($state *state);
 $status ${p}_learn_$what($state *state, $target);
 
 /* state->weights -= rate * state->gradient, whose norm is cut to `clip` if that is not 0; then the gradient and the
-   loss are 0. State and influence stay: learning goes on in mid-sequence. */
+   loss are 0. State and influence stay: learning goes on in mid-sequence. After ${u}_DIVERGED, reset.
+   What was learnt is kept elsewhere by copying state->weights, and taken up by writing them after an init. */
 $status ${p}_update($state *state, float rate, float clip);
 """)
 
@@ -296,10 +303,11 @@ class LossWriter:
         else:
             refuse = [f"for (size_t o = 0; o < {self.model.n_out}u; ++o) {{", "    if (!learn_finite(targets[o])) {"]
             refuse += [f"        {bad}", "    }", "}"]
-        return "\n".join(filled(
+        lines = filled(
             PUBLIC, **self.same, null="" if self.classes else " || targets == NULL", refuse=indent(refuse),
             given="label" if self.classes else "targets", learn=indent(learn), project=self._project(),
-        ))  # fmt: skip
+        )  # fmt: skip
+        return "\n".join(lines).replace("\n}\n", "\n}\n\n")
 
     def prototypes(self):
         return PROTOTYPES.substitute(self.same)

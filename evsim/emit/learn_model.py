@@ -85,7 +85,22 @@ class LearningModel(plain.Model):
 
     def _defines(self):
         u = self.upper
-        return [*super()._defines(), f"#define {u}_TRAINED {self.plan.trained} /* by {METHODS[self.plan.method]} */"]
+        lines = [
+            f"#define {u}_TRAINED {self.plan.trained} /* parameters: {METHODS[self.plan.method]} */",
+            "/* Where in weights and gradient whose parameters begin. A unit's lie together: those of its inputs, source",
+            "   by source, of its recurrence, its biases, and what else of it is trained; those of a linear readout: all",
+            "   weights, output by output, then its biases. */",
+        ]
+        return [*super()._defines(), *lines, *(f"#define {u}_FIRST_{name} {at}" for name, at in self._firsts())]
+
+    def _firsts(self):
+        """(name, first place) for each layer and the readout."""
+        plan, layout = self.plan, self.plan.net.layout
+        found = []
+        for layer in plan.layers:
+            here = layout.start[layout.layers[layer.index].first :][: layer.cell.units]
+            found.append((layer.name.upper(), int(here.min()) - plan.base))
+        return found if plan.leaky else [*found, ("READOUT", layout.unit_columns - plan.base)]
 
     def _interface(self):
         text = super()._interface()

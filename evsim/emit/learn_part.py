@@ -51,7 +51,6 @@ class LearnPart(PartText):
 
     def __init__(self, plan, layer, index, below, arithmetic, types):
         self.plan, self.layer, self.types = plan, layer, types
-        self.place = plan.net.layout.layers[layer.index] if layer else None
         self.local: list[str] = []
         self.moved: dict[int, int] = {}
         super().__init__(_lowered(layer, self.moved) if layer else _linear(plan.net), index, below, arithmetic)
@@ -60,21 +59,22 @@ class LearnPart(PartText):
     def _learn_of_tables(self):
         source, plan, net = self.arithmetic.source, self.plan, self.plan.net
         self.names = {}
-        if self.place is None:
+        if self.layer is None:
             (n_out, top), _, places = net.layout.names["readout.weight"]
             ptr, heard = np.arange(n_out + 1) * top, np.tile(np.arange(top), n_out)
             self.inp = edges_of(source, "readout_in", Edges(ptr, heard, places), top, (0,), plan.base)
             self.rec, self.bias_at = None, placed(source, "", net.layout.names["readout.bias"][2] - plan.base)
             return
         cell, below = self.layer.cell, plan.net.stack[self.layer.index - 1].units if self.layer.index else net.n_in
+        place = net.layout.layers[self.layer.index]
         self.inp, self.rec = (
             edges_of(source, f"{self.name}_{side}", edges, sources, fed, plan.base) if len(edges.source) else None
             for side, edges, sources, fed in (
-                ("in", self.place.inp, below, cell.in_channels), ("rec", self.place.rec, cell.units, cell.rec_channels)
+                ("in", place.inp, below, cell.in_channels), ("rec", place.rec, cell.units, cell.rec_channels)
             )
         )  # fmt: skip
         self.bias_at = placed(source, f"{self.name}_bias_at", self.layer.bias_at)
-        self.local = [self._local(k, name) for k, name in enumerate(cell.local)]
+        self.local = [self._local(name, net.theta[place.local_at[:, k]]) for k, name in enumerate(cell.local)]
         for place, op in ((place, self.layer.derivative.program.ops[place]) for place in self.moved):
             if op.head == NUMBER:
                 self.names[self.moved[place]] = number(op.value, "float")
@@ -83,9 +83,9 @@ class LearnPart(PartText):
         zero = [k for k, op in enumerate(self.part.program.ops) if op.head == CONSTANT and k not in self.names]
         self.names |= {k: "0.0f" for k in zero}  # what events are compared with
 
-    def _local(self, k, name):
+    def _local(self, name, values):
         """The form of a local parameter of unit {i}: in the state if it is trained."""
-        cell, values = self.layer.cell, self.plan.net.theta[self.place.local_at[:, k]]
+        cell = self.layer.cell
         if name in cell.trained():
             return f"s->weights[{self.bias_at} + {len(cell.channels) + cell.trained().index(name)}u]"
         if np.all(values == values[0]):

@@ -26,9 +26,8 @@ def footprint_of(model):
     about = {field.name: field.what for field in model.fields()}
     for name, size in members.items():
         part = name if name in PARTS else "state"
-        for start in ("slope", "scratch"):
-            if about[name].startswith(start):
-                part = {"slope": "slopes"}.get(start, start)
+        if about[name].startswith(("slope: ", "scratch: ")):
+            part = {"slope": "slopes"}.get(about[name].split(":")[0], "scratch")
         ram[part] += size
     ram["state"] += total - sum(ram.values())  # what aligns its members
     return {
