@@ -141,3 +141,28 @@ def test_a_state_that_never_changes_is_refused():
 
     with pytest.raises(ValueError, match="never changes"):
         differentiate(Still(3))
+
+
+class Offset(type(evsim.LIF(1))):
+    """A cell whose unit keeps its state and its threshold: d w / d q is the number 1, but not before the first step."""
+
+    kind = "offset"
+    kept = ("sum",)
+
+    def advance(self, m, w, a, q):
+        return (q[1] * w[0] + a[0],)
+
+    def keep(self, m, s, q):
+        return (s[0] + q[0],)
+
+
+def test_a_slope_that_is_a_number_holds_from_the_first_step_on():
+    found = differentiate(Offset(2), ["threshold", "beta"])
+    local, kept = [np.array([0.3, 0.4]), np.array([0.5, 0.25])], [np.zeros(2) for _ in found.program.kept]
+    slopes = []
+    for _ in range(2):
+        got = computed(Offset(2), found.program.ops, local, [np.ones(2)], kept)
+        slopes.append([got[found.C[0][0]], got[found.A[0][0]]])
+        kept = [got[place] for place in found.program.kept]
+    np.testing.assert_array_equal(slopes[0][0], 0)  # nothing was kept yet
+    np.testing.assert_array_equal(slopes[1], [local[1], local[1]])

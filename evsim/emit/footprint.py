@@ -64,19 +64,19 @@ def measured(model):
         )
         if done.returncode or sizes.returncode:
             return None, None
-        stack = worst_stack(code.with_suffix(".su").read_text(), model)
+        stack = worst_stack(code.with_suffix(".su").read_text(), model.code())
         return int(sizes.stdout.splitlines()[1].split()[0]), stack
 
 
-def worst_stack(usage, model):
-    """The most stack that a call can take, from the compiler's report: the deepest chain of functions.
-
-    That is the interface's largest frame, the largest of a part's, and all helpers', as if each called the next.
-    """
+def worst_stack(usage, code):
+    """The most stack that a call can take, from the compiler's report: the deepest chain of functions that call."""
     frames = {name: int(size) for name, size in re.findall(r":(\w+)\t(\d+)\t", usage)}
-    steps = [frames.pop(f"{text.name}_step", 0) for text in model.texts]
-    outer = [frames.pop(name) for name in list(frames) if name.rpartition("_")[2] in ("reset", "step", "readout")]
-    return max(outer, default=0) + max(steps) + sum(frames.values())
+    bodies = re.findall(r"^(?:static )?\w+ (\w+)\([^;{]*?\)\n\{\n(.*?)^\}", code, re.DOTALL | re.MULTILINE)
+    deepest: dict[str, int] = {}
+    for name, body in bodies:  # each stands behind what it calls; what was made part of another has no frame
+        called = set(re.findall(r"(\w+)\(", body)) & deepest.keys()
+        deepest[name] = frames.get(name, 0) + max((deepest[one] for one in called), default=0)
+    return max(deepest.values(), default=0)
 
 
 def report(model, found, name):

@@ -119,10 +119,10 @@ $edges
 RISE = Template("""
             for (size_t r = span_member[span - 1u]; r < lo; ++r) {
                 const size_t u = span_unit[r]$less;
-                const float *row = block + span_row[span - 1u] * width + (r - span_member[span - 1u]) * $states + c;
+                const float *from = block + span_row[span - 1u] * width + (r - span_member[span - 1u]) * $states + c;
                 if ($alive) {
                     float shown[${chunk}];
-                    ${l}_show(s, u, block_column[b] + c, w, width, row, shown);
+                    ${l}_show(s, u, block_column[b] + c, w, width, from, shown);
 $edges
                 }
             }

@@ -87,9 +87,9 @@ class LearningModel(plain.Model):
         u = self.upper
         lines = [
             f"#define {u}_TRAINED {self.plan.trained} /* parameters: {METHODS[self.plan.method]} */",
-            "/* Where in weights and gradient whose parameters begin. A unit's lie together: those of its inputs, source",
-            "   by source, of its recurrence, its biases, and what else of it is trained; those of a linear readout: all",
-            "   weights, output by output, then its biases. */",
+            "/* Where in weights and gradient whose parameters begin. A unit's lie together: those of its inputs,",
+            "   source by source, of its recurrence, its biases, and what else of it is trained; those of a linear",
+            "   readout: all weights, output by output, then its biases. */",
         ]
         return [*super()._defines(), *lines, *(f"#define {u}_FIRST_{name} {at}" for name, at in self._firsts())]
 
