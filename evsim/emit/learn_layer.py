@@ -9,6 +9,7 @@ shown is read from M before its rows are overwritten, and only so much of it is 
 
 from string import Template
 
+from evsim.emit.learn_places import mentions
 from evsim.emit.text import Field, indent, number
 from evsim.program import LOCAL, NEGATE, NUMBER
 
@@ -286,7 +287,7 @@ class LayerWriter:
             leak.append(f"row[{behind(k)}j] = {' + '.join(terms) or '0.0f'};")
         old = [f"const float m{c} = row[{behind(c)}j];" for c in sorted(read)]
         skip = self._skip()
-        unit = [f"const size_t i = span_unit[r]{self.same['less']};"] if skip or factors else []
+        unit = [f"const size_t i = span_unit[r]{self.same['less']};"] if mentions("i", skip + factors) else []
         return filled(
             LEAK, **self.same, unit=indent(unit, 4), skip=indent(skip, 4), factors=indent(factors, 4),
             leak=indent(old + leak, 5),

@@ -16,7 +16,7 @@ STATUS = (
 
 ADD = """
 /* to += factor * from, w long */
-static void learn_add(float *to, float factor, const float *from, size_t w)
+static void learn_add(float *restrict to, float factor, const float *restrict from, size_t w)
 {
     for (size_t j = 0; j < w; ++j) {
         to[j] += factor * from[j];

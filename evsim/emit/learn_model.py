@@ -7,6 +7,7 @@ from evsim.emit import model as plain
 from evsim.emit.layers import PartText
 from evsim.emit.learn_loss import ADD, FINITE, STATUS, LossWriter
 from evsim.emit.learn_part import LearnFloats, LearnPart
+from evsim.emit.learn_places import mentions
 from evsim.emit.learn_plan import METHODS
 from evsim.emit.text import Field, smallest
 from evsim.loss import KINDS
@@ -63,6 +64,8 @@ class LearningModel(plain.Model):
         source.table("weights", plan.net.theta[plan.base : plan.base + plan.trained], "float")
         add = [] if plan.method == "readout" and not plan.leaky else [ADD.strip().split("\n")]
         self.functions = [FINITE.strip().split("\n"), *add, *self.functions, *self.end.functions()]
+        lines = [line for function in self.functions for line in function] + [self.end.public()]
+        source.keep([mentions(name, lines) for _, name, _, _ in source.tables])
 
     def fields(self):
         """Members of the state; those from `weights` on outlive a reset."""

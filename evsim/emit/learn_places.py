@@ -20,9 +20,13 @@ class Edges(NamedTuple):
 
     def loop(self, j, body):
         """Lines that run `body` for every edge of source j; what it does not speak of is not looked up."""
-        said = " ".join(body)
-        lead = [line.format(j=j) for line in self.lead if re.search(rf"\b{line.split()[2]}\b", said)]
+        lead = [line.format(j=j) for line in self.lead if mentions(line.split()[2], body)]
         return [self.over.format(j=j), *indent([*lead, *body]), "}"]
+
+
+def mentions(name, lines):
+    """Whether a variable stands in one of these lines of C."""
+    return any(re.search(rf"\b{name}\b", line) for line in lines)
 
 
 def placed(source, name, values):

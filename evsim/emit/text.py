@@ -47,6 +47,11 @@ class Source:
         self.definitions.append(f"static const {type} {name}[{len(values)}] = {{\n{listed(values, type)}\n}};")
         return name
 
+    def keep(self, wanted):
+        """Drop tables that are not: wanted, a boolean for each."""
+        self.tables = [table for table, keep in zip(self.tables, wanted, strict=True) if keep]
+        self.definitions = [text for text, keep in zip(self.definitions, wanted, strict=True) if keep]
+
     def need(self, helper):
         """Note that a helper function is called; returns its name."""
         if helper not in self.helpers:
