@@ -1,0 +1,1 @@
+"""Fixed point: networks in whole numbers, what they lose, and what a target has room for."""
