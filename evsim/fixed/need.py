@@ -12,12 +12,10 @@ from typing import Any
 
 import numpy as np
 
-from evsim.check import check_choice
+from evsim.fixed.quantise import check_bits
 from evsim.network import check_network
 from evsim.program import trace
 
-BITS = (4, 8, 16)
-STATE_BITS = (16, 32)
 PARAMETER_BYTES = 2  # of a bias or a local parameter
 SUM_BYTES = 4  # of what a channel hears
 PARTS = ("weights", "index", "parameters", "state")
@@ -140,12 +138,6 @@ def need(net, bits=8, state_bits=16):
             "readout", "linear", net.n_out, heard, 1, 0, 1, False, None, False, hears, hears, np.zeros(net.n_out, int)
         ))  # fmt: skip
     return Need(net.n_in, net.n_out, bits, state_bits, layers)
-
-
-def check_bits(bits, state_bits):
-    """ValueError unless there are such weights and such states."""
-    check_choice("bits", bits, BITS)
-    check_choice("state_bits", state_bits, STATE_BITS)
 
 
 def is_graded(cell):
