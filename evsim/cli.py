@@ -54,7 +54,8 @@ COMPARE = "Learners whose gradients are compared with the exact one: 'snap n=1,t
 RIVALS = "Each with settings of its own, if need be: 'rtrl,tbptt window=5,dni window=5 scale=1'."
 RULE = "uniform, or erk: small matrices denser, --density that of all together."
 PROFILE = "Prices of an operation and of a word, for joules: as in 'evsim list profiles', or your own."
-LISTS = "[cells|learners|tasks|exports|profiles]"
+TARGETS = "As in 'evsim list targets', or your own TOML files: does it fit, and if not, by how much."
+LISTS = "[cells|learners|tasks|exports|profiles|targets]"
 SETTING = "Any other setting of evsim train, as often as needed: --set density=0.1 --set clip=1."
 SECTIONS = "influence, learn, inference, stream, scaling, startup, counting; all of them by default."
 Loss = Annotated[str | None, _Option(help="With --data: cross_entropy, binary_cross_entropy or mse.")]
@@ -274,6 +275,23 @@ def export(
     """Write a trained network for use elsewhere."""
     options = _chosen(locals(), "run", "to", "out", "force", "json")
     return _guarded("export", run, to, out, force, options, json)
+
+
+@app.command()
+def quantise(
+    run: Run,
+    bits: Annotated[str, _Option(metavar="A,B,...", help="Of weights: 4, 8 or 16.")] = "4,8,16",
+    state_bits: Annotated[str, _Option(metavar="A,B", help="Of states and events: 16 or 32.")] = "16",
+    target: Annotated[str | None, _Option(metavar="A,B,...|all", help=TARGETS)] = None,
+    tune: Annotated[int | None, _Option(metavar="EPOCHS", help="Also go on training, with rounded weights.")] = None,
+    lr: Annotated[float | None, _Option(help="Of tuning; 0.3 of the run's by default.")] = None,
+    sequences: Annotated[int | None, _Option(help="Of the test split, at most so many.")] = None,
+    out: Annotated[str | None, _Option(metavar="CHECKPOINT.npz", help="Where the tuned network goes.")] = None,
+    force: Force = False,
+    json: Json = False,
+) -> int:
+    """What a run loses in fixed point, by the integer golden model, and which targets have room for it."""
+    return _guarded("quantise", run, bits, state_bits, target, tune, lr, sequences, out, force, json)
 
 
 @app.command()

@@ -101,8 +101,8 @@ def _decays(need, target):
             percent = 100 * float(change[worst])
             how = "1 - 2**-k" if bits is None else f"multiples of 2**-{bits}"
             told = f"{layer.name} has {name} {given[worst]:.6g}, of which {target['name']} makes {1 - held[worst]:.6g}"
-            much = f"{percent:,.0f} % off" if held[worst] > 0 else "it never forgets"
-            told += f", for it holds {how}: {much} in the time constant, 5 % are allowed"
+            off = f"{percent:,.0f} % off in the time constant, where {100 * DECAY_CHANGE:g} % are allowed"
+            told += f", for it holds {how}: {off if held[worst] > 0 else 'so it would never forget'}"
             allowed = change[worst] <= DECAY_CHANGE
             yield _item(layer.name, f"{name}'s change in %", percent, 100 * DECAY_CHANGE, allowed, told,
                         max(percent - 100 * DECAY_CHANGE, 0.0))  # fmt: skip

@@ -26,7 +26,8 @@ class LayerNeed:
     """What one layer takes.
 
     name: "layers.0" or "readout"; cell: its kind. units; sources: how many it may hear, inputs or units below and its
-    own; channels: sums of a unit; states: numbers that it keeps. graded: are events values; reset: how, or None;
+    own; channels: sums of a unit; states: numbers that it keeps beside its event; parameters: biases and local ones.
+    graded: are events values; reset: how, or None; indexed: do connections need an index, or do all exist.
     decays: (name, values (n,)). connections (n,): sources that each unit hears; weights (n,): how many it has for them.
     fan_out (n,): hidden units that hear each unit, itself among them.
     """
@@ -124,7 +125,7 @@ def need(net, bits=8, state_bits=16):
         layers.append(LayerNeed(
             name=f"layers.{k}" if hidden else "readout", cell=cell.kind, units=cell.units,
             sources=heard + (cell.units if cell.rec_channels else 0), channels=len(cell.channels),
-            states=len(cell.kept), parameters=len(cell.channels) + len(cell.local),
+            states=_kept(cell), parameters=len(cell.channels) + len(cell.local),
             graded=hidden and is_graded(cell), reset=getattr(cell, "reset", None) if hidden else None, indexed=hidden,
             connections=inputs + own, weights=inputs * len(cell.in_channels) + own * len(cell.rec_channels),
             fan_out=_heard_by(cell.units, place.rec, above) if hidden else np.zeros(cell.units, int),
@@ -144,6 +145,12 @@ def is_graded(cell):
     """Do events of this cell carry a value, other than 1."""
     program = trace(cell)
     return not program.is_binary(program.y)
+
+
+def _kept(cell):
+    """How many numbers a unit keeps, its event not among them."""
+    program = trace(cell)
+    return len({*program.kept} - {program.y})
 
 
 def most(values):
