@@ -268,6 +268,8 @@ def export(
     out: Annotated[str, _Option(metavar="PATH", help="What to write.", show_default=False)],
     bits: Annotated[int | None, _Option(help="Of exports in fixed point: bits of a weight.")] = None,
     learn: Annotated[bool | None, _Option("--learn", help="Of exports that have one: the learner too.")] = None,
+    state_bits: Annotated[int | None, _Option("--state-bits", help="In fixed point: bits of a state.")] = None,
+    name: Annotated[str | None, _Option(help="Of c: what names of files and identifiers begin with.")] = None,
     allow_custom: Annotated[bool | None, _Option("--allow-custom", help="Of nir: nodes that others may drop.")] = None,
     force: Force = False,
     json: Json = False,

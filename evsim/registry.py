@@ -44,6 +44,7 @@ TASKS = {
 }
 EXPORTS: dict[str, str] = {
     "bundle": "evsim.exports.bundle:export",
+    "c": "evsim.exports.c:export",
     "nir": "evsim.exports.nir_write:export",
 }
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from evsim.sequences import as_sequences
+from evsim.sample import sample
 
 SEQUENCES, STEPS = 4, 256  # at most so many sequences, and so many of the first steps of each
 DRAWN, RATE = 64, 0.3  # steps of a random sequence, and how often an input is not 0 in it
@@ -34,9 +34,7 @@ def choose_inputs(net, task=None):
 
 def _of_task(net, task):
     """Sequences that lie evenly in the test split, each up to its end or to STEPS."""
-    data = as_sequences(task.split("test"), net.n_in, net.n_out, task.loss, net.dtype)
-    places = np.unique(np.linspace(0, len(data) - 1, min(SEQUENCES, len(data))).astype(np.int64)).tolist()
-    inputs = [data.inputs([k], 0, min(int(data.lengths[k]), STEPS))[0] for k in places]
+    inputs, places = sample(net, task, "test", SEQUENCES, STEPS)
     return inputs, f"{task.name}, test sequences {', '.join(map(str, places))}"
 
 

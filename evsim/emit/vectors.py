@@ -1,0 +1,237 @@
+"""test_main.c: what the network hears, shows and says on record, compared with what the C makes of it."""
+
+import numpy as np
+
+from evsim.emit.text import listed, smallest
+from evsim.fixed.golden import Golden
+
+SOAK = 1000  # random steps
+RESET = 512  # a new sequence begins once in so many steps
+PRIME, BASIS = 16777619, 2166136261  # of the FNV-1a hash, here over words of 32 bits
+WORD = 0xFFFFFFFF
+TOLERANCE = 1e-5  # of float32, of 1 + |value|
+
+
+def random_inputs(n_in, top, steps, seed=1):
+    """List of sequences (steps, n_in) of mantissas, and zeros, that test_main.c draws too, by a 32-bit xorshift."""
+    found, rows = [], []
+    for _ in range(steps):
+        seed = _after(seed)
+        if seed % RESET == 0 and rows:
+            found.append(rows)
+            rows = []
+        row = [0] * n_in
+        for j in range(n_in):
+            seed = _after(seed)
+            if seed & 3 == 0:
+                size = (seed >> 16) % (top + 1) >> ((seed >> 2) & 7 if top > 255 else 0)
+                row[j] = -size if (seed >> 5) & 1 else size
+        rows.append(row)
+    return [np.array(rows, np.int64) for rows in [*found, rows]]
+
+
+def golden_hash(fixed, steps=SOAK):
+    """The hash that test_main.c must print: of every event of every layer and every output, in random steps."""
+    state = BASIS
+    for x in random_inputs(fixed.n_in, fixed.given.top, steps):
+        out, events = Golden(fixed).run(x[None])
+        for t in range(len(x)):
+            for shown in events:
+                units = np.flatnonzero(shown[0, t]).tolist()
+                state = _hashed(state, [len(units)])
+                for i in units:
+                    state = _hashed(state, [i, int(shown[0, t, i])])
+            state = _hashed(state, out[0, t].tolist())
+    return state
+
+
+def _hashed(state, words):
+    for word in words:
+        state = ((state ^ (word & WORD)) * PRIME) & WORD
+    return state
+
+
+def _after(seed):
+    seed ^= (seed << 13) & WORD
+    seed ^= seed >> 17
+    return seed ^ ((seed << 5) & WORD)
+
+
+def test_main(model, x, events, out, steps=SOAK):
+    """The text of test_main.c, which returns 0 if all agrees.
+
+    x: list of sequences (steps, n_in); events: for each a list of the layers' events (steps, units); out: for each
+    (steps, n_out); in numbers for float32, in mantissas for fixed point. steps: how many random ones, fixed point only.
+    """
+    p, u, kind = model.prefix, model.upper, model.arithmetic.value
+    tables = [_sequence_lengths(x), *_events("heard", np.concatenate(x), kind)]
+    for k in range(len(model.parts) - 1):
+        tables += _events(f"layer{k}", np.concatenate([shown[k] for shown in events]), kind)
+    wanted = np.concatenate(out)
+    tables.append(f"static const {kind} wanted_out[{wanted.size}] = {{\n{listed(wanted.ravel(), kind)}\n}};")
+    layers = [f"layer{k}" for k in range(len(model.parts) - 1)]
+    fixed = model.fixed
+    about = {
+        "p": p, "u": u, "value": kind, "tables": "\n".join(tables), "sequences": len(x),
+        "counters": "\n".join(f"    size_t at_{one} = 0;" for one in layers),
+        "checks": "\n".join(f"            CHECK({one}, state.{one}_events, state.{one}_spoken);" for one in layers),
+    }  # fmt: skip
+    if fixed is None:
+        near = f"fabs((double)a - (double)b) <= {TOLERANCE} * (1.0 + fabs((double)b))"
+        return _MAIN.format(**about, equal=near, math="#include <math.h>\n", soak="", call="")
+    told = [f"        hash = hash_events(hash, state.{one}_events, state.{one}_spoken);" for one in layers]
+    soak = _SOAK.format(
+        p=p, u=u, steps=steps, reset=RESET, hashes="\n".join(told), basis=BASIS, prime=PRIME,
+        wanted=golden_hash(fixed, steps), shift="(r >> 2) & 7u" if fixed.given.top > 255 else "0u",
+    )  # fmt: skip
+    call = "\n    failed |= random_steps();"
+    return _MAIN.format(**about, equal="a == b", math="", soak=soak, call=call)
+
+
+def _sequence_lengths(x):
+    lengths = [len(one) for one in x]
+    return f"static const uint32_t lengths[{len(lengths)}] = {{\n{listed(lengths, 'uint32_t')}\n}};"
+
+
+def _events(name, values, kind):
+    """Tables of how many events there are at each step, and of their indices and values."""
+    step, unit = np.nonzero(values)
+    counts = np.bincount(step, minlength=len(values))
+    found = []
+    for what, rows, type in (
+        ("count", counts, smallest(counts.max(initial=0))), ("index", unit, "uint16_t"),
+        ("value", values[step, unit], kind),
+    ):  # fmt: skip
+        rows = rows if len(rows) else np.zeros(1, int)
+        found.append(f"static const {type} {name}_{what}[{len(rows)}] = {{\n{listed(rows, type)}\n}};")
+    return found
+
+
+_MAIN = """/* Compares the network with what is on record. Returns 0 if all agrees, 1 otherwise. */
+#include <stdio.h>
+{math}#include "{p}.h"
+
+{tables}
+
+static {p}_state state;
+static {p}_event heard[{u}_INPUTS];
+
+static int equal({value} a, {value} b)
+{{
+    return {equal};
+}}
+
+#define CHECK(name, events, spoken)                                                                         \\
+    do {{                                                                                                   \\
+        int same = (spoken) == name##_count[step];                                                          \\
+        for (size_t j = 0; same && j < (spoken); ++j) {{                                                    \\
+            same = (events)[j].index == name##_index[at_##name + j]                                         \\
+                && equal((events)[j].value, name##_value[at_##name + j]);                                   \\
+        }}                                                                                                  \\
+        if (!same) {{                                                                                       \\
+            printf("FAILED: sequence %lu, step %lu: events of " #name " differ\\n", (unsigned long)sequence,\\
+                (unsigned long)t);                                                                          \\
+            return 1;                                                                                       \\
+        }}                                                                                                  \\
+        at_##name += name##_count[step];                                                                    \\
+        total += name##_count[step];                                                                        \\
+    }} while (0)
+
+static int recorded_steps(void)
+{{
+    size_t step = 0, at_heard = 0, total = 0;
+{counters}
+    for (size_t sequence = 0; sequence < {sequences}u; ++sequence) {{
+        (void){p}_reset(&state);
+        for (size_t t = 0; t < lengths[sequence]; ++t, ++step) {{
+            const size_t n = heard_count[step];
+            for (size_t j = 0; j < n; ++j) {{
+                heard[j].index = heard_index[at_heard + j];
+                heard[j].value = heard_value[at_heard + j];
+            }}
+            at_heard += n;
+            if ({p}_step(&state, heard, n, NULL, 0, NULL) != {u}_OK) {{
+                printf("FAILED: sequence %lu, step %lu was refused\\n", (unsigned long)sequence, (unsigned long)t);
+                return 1;
+            }}
+{checks}
+            for (size_t k = 0; k < {u}_OUTPUTS; ++k) {{
+                if (!equal(state.out[k], wanted_out[step * {u}_OUTPUTS + k])) {{
+                    printf("FAILED: sequence %lu, step %lu: output %lu differs\\n", (unsigned long)sequence,
+                        (unsigned long)t, (unsigned long)k);
+                    return 1;
+                }}
+            }}
+        }}
+    }}
+    printf("recorded: %lu steps, %lu events agree\\n", (unsigned long)step, (unsigned long)total);
+    return 0;
+}}
+{soak}
+int main(void)
+{{
+    int failed = recorded_steps();{call}
+    return failed;
+}}
+"""
+
+_SOAK = """
+static uint32_t hashed(uint32_t hash, int32_t word)
+{{
+    return (hash ^ (uint32_t)word) * {prime}u;
+}}
+
+static uint32_t hash_events(uint32_t hash, const {p}_event *events, size_t n)
+{{
+    hash = hashed(hash, (int32_t)n);
+    for (size_t j = 0; j < n; ++j) {{
+        hash = hashed(hash, events[j].index);
+        hash = hashed(hash, events[j].value);
+    }}
+    return hash;
+}}
+
+static uint32_t after(uint32_t r)
+{{
+    r ^= r << 13;
+    r ^= r >> 17;
+    return r ^ (r << 5);
+}}
+
+/* Random inputs; the hash of all events and outputs is the golden model's. */
+static int random_steps(void)
+{{
+    uint32_t r = 1u, hash = {basis}u;
+    (void){p}_reset(&state);
+    for (size_t t = 0; t < {steps}u; ++t) {{
+        size_t n = 0;
+        r = after(r);
+        if (r % {reset}u == 0u) {{
+            (void){p}_reset(&state);
+        }}
+        for (size_t j = 0; j < {u}_INPUTS; ++j) {{
+            r = after(r);
+            if ((r & 3u) == 0u) {{
+                const int32_t size = (int32_t)((r >> 16) % ({u}_INPUT_TOP + 1u) >> ({shift}));
+                heard[n].index = (uint16_t)j;
+                heard[n].value = ({p}_value)(((r >> 5) & 1u) != 0u ? -size : size);
+                ++n;
+            }}
+        }}
+        if ({p}_step(&state, heard, n, NULL, 0, NULL) != {u}_OK) {{
+            printf("FAILED: random step %lu was refused\\n", (unsigned long)t);
+            return 1;
+        }}
+{hashes}
+        for (size_t k = 0; k < {u}_OUTPUTS; ++k) {{
+            hash = hashed(hash, state.out[k]);
+        }}
+    }}
+    printf("random: %lu steps, hash %08lX\\n", (unsigned long){steps}u, (unsigned long)hash);
+    if (hash != {wanted}u) {{
+        printf("FAILED: the golden model's hash is %08lX\\n", (unsigned long){wanted}u);
+        return 1;
+    }}
+    return 0;
+}}
+"""
