@@ -219,14 +219,14 @@ def show_quantised(found, err=False):
     for row in rows:
         name, states = (f"{row['bits']} bits", f"{row['state_bits']}") if row["fixed"] else (found["dtype"], "")
         held = row["bytes"]
-        sizes = ["", ""] if held is None else [f"{held['total'] - held['state']:,}", f"{held['state']:,}"]
+        sizes = ["", ""] if held is None else [f"{held['flash']:,}", f"{held['ram']:,}"]
         figures = (form(row[one]) for one, (_, form) in columns.items())
         table.add_row(f"{name}, tuned" if row["tuned"] else name, states, *figures, *sizes)
     console.print(f"{found['run']} on {found['task']}, {found['split']}: {found['sequences']} sequences")
     console.print(table)
     console.print(
-        "differ: events that only one of it and the trained network has, over the trained one's. flash: bytes of "
-        "weights, indices and parameters; RAM: of state; code not counted", soft_wrap=True
+        "differ: events that only one of it and the trained network has, over the trained one's. flash, RAM: bytes of "
+        "the C's tables and state, without code and stack", soft_wrap=True
     )  # fmt: skip
     if "out" in found:
         console.print(f"the tuned network is in {found['out']}", soft_wrap=True)

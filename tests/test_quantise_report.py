@@ -72,13 +72,26 @@ def test_figures_are_those_of_the_golden_model(here):
         events += int(wanted.sum())
     assert rows[2]["accuracy"] == right / len(test.x) and rows[2]["events_differ"] == differ / events
     assert rows[0]["events_differ"] > rows[2]["events_differ"] > 0 and rows[2]["accuracy"] > 0.6
-    weights = sum(int(mask.sum()) for mask in trained.net.masks().values())
-    parts = [-(-weights // 2) + 12, weights + 24]  # those of the readout apart, whose layer ends on a byte of its own
-    assert [rows[0]["bytes"]["weights"], rows[2]["bytes"]["weights"]] == parts
+    sizes = [*(int(mask.sum()) for mask in trained.net.masks().values()), 24]
+    assert rows[0]["bytes"]["weights"] == sum(-(-size // 2) for size in sizes)
+    assert rows[2]["bytes"]["weights"] == sum(sizes)
     assert rows[1]["bytes"]["state"] > rows[0]["bytes"]["state"] and all(row["fixed"] for row in rows)
     assert [(one["target"], one["need"]["bits"], one["fits"]) for one in found["targets"]][::2] == [
         ("mcu", 4, True), ("mcu", 8, True), ("xylo-like", 4, False), ("xylo-like", 8, False)
     ]  # fmt: skip
+
+
+def test_flash_and_ram_are_those_of_the_export(here, capsys):
+    found, _ = report("own", bits=(4, 16), state_bits=32, targets=["mcu"])
+    for row, fits in zip(found["rows"][1:], found["targets"]):
+        capsys.readouterr()
+        told = ["--bits", str(row["bits"]), "--state-bits", "32", "--force", "--json"]
+        assert main(["export", "own", "--to", "c", "--out", "c", *told]) == 0
+        written = json.loads(capsys.readouterr().out.splitlines()[-1])
+        assert (row["bytes"]["flash"], row["bytes"]["ram"]) == (written["flash_bytes"], written["ram_bytes"])
+        needed = {one["what"]: one["needed"] for one in fits["limits"]}
+        assert needed["bytes of flash"] == row["bytes"]["flash"] + 8192
+        assert needed["bytes of RAM"] == row["bytes"]["ram"] + 2048
 
 
 def test_tuning_leaves_what_was_trained_and_ends_on_the_grid(here):

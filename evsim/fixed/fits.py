@@ -134,28 +134,31 @@ def split(layer, bits, state_bits, units=None, room=None):
 
     Units follow in their order, a new core begins where one is full; None cores where a unit is too large for one.
     """
-    sizes = layer.unit_bytes(bits, state_bits)
-    alone = sizes + [layer.pointer_bytes(int(n)) for n in layer.connections]
+    sizes, each = layer.unit_bytes(bits, state_bits), np.array([side.connections for side in layer.sides])
+    alone = sizes + [_pointers(layer, heard) for heard in each.T]
     if room is not None and alone.max() > room:
         return None, int(alone.max())
-    cores, held, size, heard = 1, 0, 0, 0
-    for own, connections in zip(sizes.tolist(), layer.connections.tolist(), strict=True):
-        full = room is not None and size + own + layer.pointer_bytes(heard + connections) > room
+    cores, held, size, heard = 1, 0, 0, 0 * each[:, 0]
+    for own, hears in zip(sizes.tolist(), each.T, strict=True):
+        full = room is not None and size + own + _pointers(layer, heard + hears) > room
         if full or held == units:
-            cores, held, size, heard = cores + 1, 0, 0, 0
-        held, size, heard = held + 1, size + own, heard + connections
+            cores, held, size, heard = cores + 1, 0, 0, 0 * heard
+        held, size, heard = held + 1, size + own, heard + hears
     return cores, int(alone.max())
+
+
+def _pointers(layer, heard):
+    """Bytes of where sources' connections begin, on a core that has so many of each side."""
+    return sum(side.pointer_bytes(int(count)) for side, count in zip(layer.sides, heard, strict=True))
 
 
 def _memory(need, target):
     """Flash and RAM."""
     memory, parts = target.get("memory", {}), need.bytes()
-    constant = parts["weights"] + parts["index"] + parts["parameters"]
-    for key, needed in (("flash", constant), ("ram", parts["state"])):
+    for key, name in (("flash", "flash"), ("ram", "RAM")):
         if key in memory:
-            needed += memory.get(f"reserved_{key}", 0)
-            what = f"bytes of {'flash' if key == 'flash' else 'RAM'}"
-            yield _number(target, "the network", what, needed, memory[key])
+            needed = parts[key] + memory.get(f"reserved_{key}", 0)
+            yield _number(target, "the network", f"bytes of {name}", needed, memory[key])
 
 
 def _either(names):

@@ -1,10 +1,12 @@
 """Report: what a trained network loses in fixed point, width by width, and which targets have room for it."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from evsim.check import check_count
+from evsim.emit.model import Model
 from evsim.evaluate import Marks
 from evsim.fixed.fits import check
 from evsim.fixed.golden import run as run_fixed
@@ -13,9 +15,10 @@ from evsim.fixed.quantise import check_bits, quantise
 from evsim.fixed.targets import load_target
 from evsim.fixed.tune import tune
 from evsim.results import open_run, own_task
+from evsim.sample import sample
 from evsim.sequences import as_sequences
 
-CALIBRATION = 256  # sequences of the training split, at most, by whose values the scales of states are chosen
+TRIED = 128, 256  # sequences of the training split, and steps of each, at most, by which scales of states are chosen
 ROOM = 2**22  # events of a layer that are held at once
 
 
@@ -28,11 +31,11 @@ def report(run, bits=(4, 8, 16), state_bits=(16,), targets=(), epochs=0, lr=None
     stderr.
 
     Returns (found, tuned). found, a dict: run, task, split, sequences, dtype; rows, a dict for each network: bits,
-    state_bits, tuned (rows[0] is the network as it was trained, its bits those of its dtype), loss and accuracy (None
-    where the task has none), what the task makes of the loss, activity, events_differ (places where just one of this
-    network and the trained one has an event, over the trained one's events; None if it has none), bytes by part and in
-    all (None for the first); targets: what `check` gives, for each target and widths. tuned: dict of bits -> what
-    `tune` gave.
+    state_bits, fixed, tuned (rows[0] is the network as it was trained), loss and accuracy (None where the task has
+    none), what the task makes of the loss, activity, events_differ (places where just one of this network and the
+    trained one has an event, over the trained one's events; None if it has none), bytes as
+    `evsim.fixed.need.Need.bytes` has them, flash and ram those of the C (None for the first); targets: what `evsim.fixed.fits.check` gives, for each
+    target and the widths of each. tuned: dict of bits -> what `tune` gave.
 
     ValueError for other widths, a run without a task, a torch model, and as `own_task` and `load_target` have it.
     """
@@ -46,9 +49,9 @@ def report(run, bits=(4, 8, 16), state_bits=(16,), targets=(), epochs=0, lr=None
         raise ValueError(f"{run} holds a torch model, which cannot be quantised: train one with --backend numba")
     task = own_task(run, trained, config)
     trained.settings, trained.task = config, task
-    test, inputs = _sequences(trained.net, task, sequences), _calibration(trained.net, task)
+    test, inputs = _sequences(trained.net, task, sequences), sample(trained.net, task, "train", *TRIED)[0]
     rows = [_row(trained.net, trained.net, test, task, None, None)]
-    nets, tuned = [(width, False, trained.net) for width in bits], {}
+    nets, tuned, needs = [(width, False, trained.net) for width in bits], {}, []
     if epochs:
         for width in bits:
             tuned[width] = tune(trained, width, epochs=epochs, lr=lr, show=show)
@@ -56,8 +59,10 @@ def report(run, bits=(4, 8, 16), state_bits=(16,), targets=(), epochs=0, lr=None
     for width, is_tuned, net in nets:
         for states in state_bits:
             fixed = quantise(net, inputs, width, states)
-            rows.append(_row(fixed, trained.net, test, task, need(net, width, states), is_tuned))
-    fits = [check(need(trained.net, width, states), one) for one in targets for width in bits for states in state_bits]
+            needed = replace(need(net, width, states), **_in_c(fixed))
+            needs += [] if is_tuned else [needed]
+            rows.append(_row(fixed, trained.net, test, task, needed, is_tuned))
+    fits = [check(needed, one) for one in targets for needed in needs]
     found = {
         "run": str(run), "task": task.name, "split": "test", "sequences": len(test), "dtype": trained.net.dtype.name,
         "rows": rows, "targets": fits,
@@ -86,11 +91,13 @@ def _sequences(net, task, most):
     return as_sequences(data, net.n_in, net.n_out, task.loss, net.dtype)
 
 
-def _calibration(net, task):
-    """Training sequences (steps, n_in), evenly taken from all."""
-    data = as_sequences(task.training(0), net.n_in, net.n_out, task.loss, net.dtype)
-    chosen = np.unique(np.linspace(0, len(data) - 1, CALIBRATION).astype(int))
-    return [data.inputs([k], 0, int(data.lengths[k]))[0] for k in chosen]
+def _in_c(fixed):
+    """flash and ram of a `FixedNetwork` in C; None where a layer is too large for it."""
+    try:
+        model = Model(fixed.parts, "model", fixed)
+    except ValueError:
+        return {"flash": None, "ram": None}
+    return {"flash": sum(size for *_, size in model.source.tables), "ram": model.state_bytes()[0]}
 
 
 def _row(net, trained, test, task, needed, tuned) -> dict[str, Any]:
@@ -110,13 +117,12 @@ def _row(net, trained, test, task, needed, tuned) -> dict[str, Any]:
         places += sum(one.size for one in said)
         differ += sum(int((one != other).sum()) for one, other in zip(said, shown, strict=True))
     found = marks.told()
-    parts = None if needed is None else needed.bytes()
     return {
         "bits": 8 * trained.dtype.itemsize if needed is None else needed.bits,
         "state_bits": 8 * trained.dtype.itemsize if needed is None else needed.state_bits,
         "fixed": needed is not None, "tuned": bool(tuned), **found, **task.meaning(found["loss"]),
         "activity": here / places, "events_differ": differ / spoken if spoken else None,
-        "bytes": None if parts is None else {**parts, "total": sum(parts.values())},
+        "bytes": None if needed is None else needed.bytes(),
     }  # fmt: skip
 
 
