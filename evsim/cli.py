@@ -286,7 +286,7 @@ def quantise(
     state_bits: Annotated[str, _Option(metavar="A,B", help="Of states and events: 16 or 32.")] = "16",
     target: Annotated[str | None, _Option(metavar="A,B,...|all", help=TARGETS)] = None,
     tune: Annotated[int | None, _Option(metavar="EPOCHS", help="Also go on training, with rounded weights.")] = None,
-    lr: Annotated[float | None, _Option(help="Of tuning; 0.3 of the run's by default.")] = None,
+    lr: Annotated[float | None, _Option(help="Of tuning; half of the run's by default.")] = None,
     sequences: Annotated[int | None, _Option(help="Of the test split, at most so many.")] = None,
     out: Annotated[str | None, _Option(metavar="CHECKPOINT.npz", help="Where the tuned network goes.")] = None,
     force: Force = False,

@@ -34,8 +34,8 @@ def report(run, bits=(4, 8, 16), state_bits=(16,), targets=(), epochs=0, lr=None
     state_bits, fixed, tuned (rows[0] is the network as it was trained), loss and accuracy (None where the task has
     none), what the task makes of the loss, activity, events_differ (places where just one of this network and the
     trained one has an event, over the trained one's events; None if it has none), bytes as
-    `evsim.fixed.need.Need.bytes` has them, flash and ram those of the C (None for the first); targets: what `evsim.fixed.fits.check` gives, for each
-    target and the widths of each. tuned: dict of bits -> what `tune` gave.
+    `evsim.fixed.need.Need.bytes` has them, flash and ram those of the C (None for the first); targets: what
+    `evsim.fixed.fits.check` gives, for each target and the widths of each. tuned: dict of bits -> what `tune` gave.
 
     ValueError for other widths, a run without a task, a torch model, and as `own_task` and `load_target` have it.
     """

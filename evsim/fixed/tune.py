@@ -11,7 +11,7 @@ from evsim.trained import Trained
 from evsim.trainer import Trainer
 
 EPOCHS = 5
-SHARE = 0.3  # of the run's own learning rate, where none is given
+SHARE = 0.5  # of the run's own learning rate, where none is given
 _KEPT = ("streams", "threads", "target_activity", "quiet_strength", "quiet_over", "quiet_horizon", "pull", "margin",
          "event_cost")  # fmt: skip
 _OF_RTRL = ("block", "memory_limit")
@@ -23,7 +23,7 @@ def tune(trained, bits=8, state_bits=16, epochs=EPOCHS, lr=None, show=False):
     trained: an `evsim.trained.Trained` with its `settings`, those of its run, and its `task`; it stays as it is.
     bits: of weights, 4, 8 or 16. state_bits: 16 or 32; states are not rounded in training, so it is only checked.
     epochs: passes over the task's training sequences. lr: learning rate at the start, from which it falls to 0 as a
-    cosine; None: 0.3 of the run's. show: tell of each epoch on stderr.
+    cosine; None: half of the run's. show: tell of each epoch on stderr.
 
     Streams, updates, clipping, weight decay and prices on activity are the run's; the gradient is RTRL's whatever
     learner it had (`evsim.fixed.latent` says at which point it is taken). The network that comes back is on the grid.
