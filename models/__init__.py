@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from .evaluate import evaluate
     from .exchange import from_evsim, to_evsim
     from .fast import FastEGRU
+    from .importers import run_norse, run_snntorch
     from .loss import summed_loss
     from .method import MemUP, full, truncated
     from .model import Model
@@ -59,6 +60,8 @@ _MODULE_OF = {
     "from_norse": "convert",
     "from_snntorch": "convert",
     "full": "method",
+    "run_norse": "importers",
+    "run_snntorch": "importers",
     "snntorch_nodes": "nodes",
     "summed_loss": "loss",
     "to_evsim": "exchange",
@@ -94,6 +97,8 @@ __all__ = [
     "from_norse",
     "from_snntorch",
     "full",
+    "run_norse",
+    "run_snntorch",
     "snntorch_nodes",
     "summed_loss",
     "to_evsim",

@@ -25,7 +25,7 @@ with warnings.catch_warnings():
 
 from evsim.exports.nir_read import read_nir
 from evsim.exports.nir_write import to_graph, write_nir
-from evsim.models import snntorch_nodes
+from evsim.models import run_norse, run_snntorch, snntorch_nodes
 
 UNITS, INPUTS, STEPS, SEEDS = 6, 4, 200, 5  # 1,200 bits a seed
 KINDS = pytest.mark.parametrize("kind", [evsim.LIF, evsim.CubaLIF], ids=["lif", "cubalif"])
@@ -61,28 +61,6 @@ def noise(seed, steps=STEPS, inputs=INPUTS):
     return (np.random.default_rng(1000 + seed).random((steps, inputs)) < 0.3).astype(np.float32)
 
 
-def driven(module, x, keeps_state=True):
-    """Outputs (T, n) of a torch module that is called step by step."""
-    state, said = None, []
-    with torch.no_grad():
-        for x_t in torch.from_numpy(x)[:, None]:
-            y = module(x_t, state) if keeps_state else module(x_t)
-            y, *state = y if isinstance(y, tuple) else (y, None)
-            state = state[0]
-            said.append(y[0].numpy())
-    return np.array(said)
-
-
-def on_norse(graph, x, dt=1e-3):
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # norse 1.1.0 calls what nirtorch 2.6 deprecates
-        return driven(norse.from_nir(graph, dt=dt), x)
-
-
-def on_snntorch(graph, x, dt=1e-3):
-    return driven(nirtorch.nir_to_torch(graph, snntorch_nodes(dt)), x)
-
-
 def written(net, path, form="flat"):
     """The graph of net in that form, from a file."""
     write_nir(path, net, nested=form == "nested", force=True)
@@ -96,7 +74,7 @@ def written(net, path, form="flat"):
 
 @KINDS
 @FORMS
-@pytest.mark.parametrize("run", [on_norse, on_snntorch])
+@pytest.mark.parametrize("run", [run_norse, run_snntorch])
 def test_events_are_equal_to_the_last_bit(tmp_path, kind, form, run):
     for seed in range(SEEDS):
         net = made(kind, seed, rec=np.eye(UNITS) if form == "self-edge" else None)
@@ -112,7 +90,7 @@ def test_events_are_equal_to_the_last_bit(tmp_path, kind, form, run):
 
 
 @KINDS
-@pytest.mark.parametrize("run", [on_norse, on_snntorch])
+@pytest.mark.parametrize("run", [run_norse, run_snntorch])
 def test_stacks_with_a_linear_readout(tmp_path, kind, run):
     for nested in (False, True):
         net = made(kind, 0, layers=3, readout=evsim.Readout(3), density=0.4)
@@ -128,8 +106,8 @@ def test_a_leaky_readout_comes_with_a_warning_about_norse(tmp_path):
         told = write_nir(tmp_path / "net.nir", net)
     assert "leak (LI)" in told["nodes"] and len(told["notes"]) == 1
     graph, out = nir.read(tmp_path / "net.nir"), net.run(noise(0))
-    np.testing.assert_allclose(on_snntorch(graph, noise(0)), out, rtol=1e-6, atol=1e-5)
-    forgetful = on_norse(graph, noise(0))  # the warning is right: the day it is not, it goes
+    np.testing.assert_allclose(run_snntorch(graph, noise(0)), out, rtol=1e-6, atol=1e-5)
+    forgetful = run_norse(graph, noise(0))  # the warning is right: the day it is not, it goes
     assert np.array_equal(forgetful[:, 0], out[:, 0]) and not np.allclose(forgetful[:, 2], out[:, 2], atol=0.1)
 
 
@@ -140,12 +118,12 @@ def test_the_comparison_can_fail(tmp_path, kind):
     graph, bits = written(net, tmp_path / "net.nir"), net.run(x)
     other = made(kind, 0, reset="subtract")
     assert np.count_nonzero(other.run(x) != bits) > 10
-    for run in (on_norse, on_snntorch):
+    for run in (run_norse, run_snntorch):
         assert np.count_nonzero(run(graph, x, dt=0.5e-3) != bits) > 10
     edges = [edge for edge in graph.edges if "layer0_rec" not in edge]
     cut = nir.NIRGraph({k: v for k, v in graph.nodes.items() if k != "layer0_rec"}, edges)
     unsaid = nir.NIRGraph(graph.nodes, graph.edges)  # without metadata: how long is a step?
-    for found in (on_norse(cut, x), on_snntorch(cut, x), read_nir(cut, 1e-3).run(x), read_nir(unsaid, 0.5e-3).run(x)):
+    for found in (run_norse(cut, x), run_snntorch(cut, x), read_nir(cut, 1e-3).run(x), read_nir(unsaid, 0.5e-3).run(x)):
         assert np.count_nonzero(found != bits) > 10
     assert np.array_equal(read_nir(unsaid, 1e-3).run(x), bits)
 
@@ -187,7 +165,7 @@ def test_the_vectors_are_what_the_network_says(tmp_path):
         assert told["events_per_layer"][k] == of_layer.sum() > 0
     assert np.array_equal(seen["output"].data, out)
     for sample in range(2):
-        assert np.array_equal(on_norse(graph, x[sample].astype(np.float32)), out[sample])
+        assert np.array_equal(run_norse(graph, x[sample].astype(np.float32)), out[sample])
     write_nir(tmp_path / "net.nir", net, x=np.full((1, 3, INPUTS), 0.5), force=True)
     own = input_of(told)
     assert own.shape == (1, 3, INPUTS) and (own == 0.5).all()
