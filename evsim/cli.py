@@ -270,6 +270,7 @@ def export(
     method: Annotated[str | None, _Option(help="Of c: learn by exact, snap1, eprop or readout (alone).")] = None,
     ram: Annotated[str | None, _Option(metavar="BYTES", help="Of c: what a learner may take, as in 64K.")] = None,
     state_bits: Annotated[int | None, _Option("--state-bits", help="In fixed point: bits of a state.")] = None,
+    vectors: Annotated[int | None, _Option(help="Of c: test sequences on record in its test.")] = None,
     name: Annotated[str | None, _Option(help="Of c: what names of files and identifiers begin with.")] = None,
     allow_custom: Annotated[bool | None, _Option("--allow-custom", help="Of nir: nodes that others may drop.")] = None,
     force: Force = False,

@@ -1,5 +1,7 @@
 """One part in C: the loops over what it hears, and the loop over its units."""
 
+from typing import Any
+
 import numpy as np
 
 from evsim.emit.text import Field, indent, number, smallest
@@ -12,6 +14,8 @@ class PartText:
 
     Makes the tables in the arithmetic's source at once; `fields` are the members of the state, `function` the text.
     """
+
+    arithmetic: Any
 
     def __init__(self, part, index, below, arithmetic):
         self.part, self.below, self.arithmetic = part, below, arithmetic

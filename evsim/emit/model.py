@@ -1,6 +1,7 @@
 """model.h and model.c: the network as a struct that the caller owns, and functions that return a status."""
 
 import zlib
+from typing import Any
 
 from evsim import __version__
 from evsim.emit.floats import Floats, check_range
@@ -8,6 +9,7 @@ from evsim.emit.helpers import helper_text, in_order
 from evsim.emit.layers import PartText
 from evsim.emit.mantissas import Mantissas
 from evsim.emit.text import SIZES, Field, Source, size_of
+from evsim.fixed.golden import Golden
 
 STATUS = (
     ("OK", "all is well"),
@@ -37,11 +39,15 @@ class Model:
             check_range(parts)
         self.parts, self.prefix, self.fixed = parts, prefix, fixed
         self.source = Source()
-        self.arithmetic = self._arithmetic()
+        self.arithmetic: Any = self._arithmetic()
         self.upper = prefix.upper()
-        self.texts = self._texts()
+        self.texts: list[Any] = self._texts()
         types = f"{prefix}_state", f"{prefix}_event"
         self.functions = [lines for text in self.texts for lines in text.functions(*types)]
+
+    def golden(self):
+        """The golden model of what is in fixed point."""
+        return Golden(self.fixed)
 
     def _arithmetic(self):
         if self.fixed is None:
@@ -52,6 +58,11 @@ class Model:
         """A PartText for each part."""
         below = [None, *self.parts]
         return [PartText(part, k, below[k], self.arithmetic) for k, part in enumerate(self.parts)]
+
+    @property
+    def out_format(self):
+        """The format of outputs in fixed point."""
+        return self.parts[-1].y_format
 
     @property
     def n_in(self):
@@ -111,7 +122,7 @@ class Model:
                 f"#define {u}_INPUT_FRAC ({fixed.given.frac})",
                 f"#define {u}_INPUT_TOP {fixed.given.top}",
                 f"#define {u}_EVENT_FRAC ({top.frac})",
-                f"#define {u}_OUTPUT_FRAC ({fixed.out_format.frac})",
+                f"#define {u}_OUTPUT_FRAC ({self.out_format.frac})",
             ]
         return lines
 
