@@ -283,10 +283,10 @@ def export(
 
 @app.command()
 def verify(
-    file: Annotated[str, typer.Argument(metavar="FILE", help="What export --to bundle wrote.", show_default=False)],
+    file: Annotated[str, typer.Argument(metavar="PATH", help="A bundle, or a folder of C.", show_default=False)],
     json: Json = False,
 ) -> int:
-    """Replay a bundle's trace in plain numpy; exit code 1 unless every event and output agrees."""
+    """Replay a bundle in numpy, or build and run exported C; exit code 1 unless every event and output agrees."""
     return _guarded("verify", file, json)
 
 

@@ -35,8 +35,8 @@ def export(
 
     out: the folder to write. bits: of weights, 4, 8 or 16, for fixed point, whose scales are chosen on the run's
     training split; None: float32. state_bits: of states and events in fixed point, 16 (if None) or 32. name: what files
-    and identifiers begin with. vectors: how many of the task's test sequences the test has on record, at most; soak: its
-    random steps, in fixed point.
+    and identifiers begin with. vectors: how many of the task's test sequences the test has on record, at most; soak:
+    its random steps, in fixed point.
 
     learn: the learner too: SGD on the run's loss, in float32 by exact real-time recurrent learning, in fixed point of
     the readout alone; method: by another of `evsim.emit.learn_plan.METHODS` ("exact", "snap1", "eprop", "readout").
