@@ -267,8 +267,11 @@ def export(
     to: Annotated[str, _Option(metavar="NAME", help="As in 'evsim list exports'.", show_default=False)],
     out: Annotated[str, _Option(metavar="PATH", help="What to write.", show_default=False)],
     bits: Annotated[int | None, _Option(help="Of exports in fixed point: bits of a weight.")] = None,
-    learn: Annotated[bool | None, _Option("--learn", help="Of exports that have one: the learner too.")] = None,
+    learn: Annotated[bool | None, _Option("--learn", help="Of c: the learner too, exact unless --method says.")] = None,
+    method: Annotated[str | None, _Option(help="Of c: learn by exact, snap1, eprop or readout (alone).")] = None,
+    ram: Annotated[str | None, _Option(metavar="BYTES", help="Of c: what a learner may take, as in 64K.")] = None,
     state_bits: Annotated[int | None, _Option("--state-bits", help="In fixed point: bits of a state.")] = None,
+    vectors: Annotated[int | None, _Option(help="Of c: test sequences on record in its test.")] = None,
     name: Annotated[str | None, _Option(help="Of c: what names of files and identifiers begin with.")] = None,
     allow_custom: Annotated[bool | None, _Option("--allow-custom", help="Of nir: nodes that others may drop.")] = None,
     force: Force = False,
@@ -298,10 +301,10 @@ def quantise(
 
 @app.command()
 def verify(
-    file: Annotated[str, typer.Argument(metavar="FILE", help="What export --to bundle wrote.", show_default=False)],
+    file: Annotated[str, typer.Argument(metavar="PATH", help="A bundle, or a folder of C.", show_default=False)],
     json: Json = False,
 ) -> int:
-    """Replay a bundle's trace in plain numpy; exit code 1 unless every event and output agrees."""
+    """Replay a bundle in numpy, or build and run exported C; exit code 1 unless every event and output agrees."""
     return _guarded("verify", file, json)
 
 

@@ -91,15 +91,22 @@ def quantise(run, bits, state_bits, target, tune, lr, sequences, out, force, jso
 
 
 def verify(file, json):
-    """Replay a bundle; Failed, after all is printed, if it does not agree."""
+    """Replay a bundle, or run exported C; Failed, after all is printed, if it does not agree."""
     from evsim import show
     from evsim.registry import load_optional
 
-    found = load_optional("evsim.exports.replay", "evsim verify").verify(file)
-    show.show_verified(found, err=json)
+    run_c = load_optional("evsim.exports.run_c", "evsim verify")
+    if run_c.is_export(file):
+        found = run_c.verify(file)
+        show.show_run_c(found, err=json)
+        told = found["difference"]
+    else:
+        found = load_optional("evsim.exports.replay", "evsim verify").verify(file)
+        show.show_verified(found, err=json)
+        told = None if found["agrees"] else show.form_difference(found["difference"])
     _print_json(json, found)
     if not found["agrees"]:
-        raise Failed(f"{file} does not agree with its trace: {show.form_difference(found['difference'])}")
+        raise Failed(f"{file} does not agree with its record: {told}")
 
 
 def import_(file, out, dt, force):

@@ -276,6 +276,20 @@ def show_verified(found, err=False):
         console.print(f"  no event was on record in layer {', '.join(silent)}: nothing of it was tried", soft_wrap=True)
 
 
+def show_run_c(found, err=False):
+    """Where exported C was run, and what was compared there."""
+    console = _console(err)
+    if found["agrees"]:
+        what = f"{found['steps']:,} steps and {found['events']:,} events agree"
+        console.print(f"{found['path']}: {what}, on the {' and on the '.join(found['places'])}", soft_wrap=True)
+        if found["random_steps"]:
+            console.print(f"  {found['random_steps']:,} random steps, hash {found['hash']}: the golden model's")
+        if found["updates"]:
+            console.print(f"  {found['updates']:,} updates of its learner come to the same weights")
+    if found["skipped"]:
+        console.print(f"  not tried on a Cortex-M3: {', '.join(found['skipped'])} cannot be found", soft_wrap=True)
+
+
 def form_difference(found):
     """Where a replay first differed, in words."""
     at = ", ".join(f"{name} {found[name]}" for name in ("sequence", "step", "layer", "unit", "output") if name in found)

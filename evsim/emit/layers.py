@@ -1,5 +1,7 @@
 """One part in C: the loops over what it hears, and the loop over its units."""
 
+from typing import Any
+
 import numpy as np
 
 from evsim.emit.text import Field, indent, number, smallest
@@ -12,6 +14,8 @@ class PartText:
 
     Makes the tables in the arithmetic's source at once; `fields` are the members of the state, `function` the text.
     """
+
+    arithmetic: Any
 
     def __init__(self, part, index, below, arithmetic):
         self.part, self.below, self.arithmetic = part, below, arithmetic
@@ -64,6 +68,14 @@ class PartText:
     def _is_output(self, k):
         """Whether what is kept is a readout's output."""
         return self.part.is_readout and self.part.program.kept[k] == self.part.program.y
+
+    def functions(self, state, event):
+        """Lists of lines: all functions of the part."""
+        return [self.function(state, event)]
+
+    def calls(self, heard):
+        """What a step calls, with what was heard, `heard`."""
+        return [f"{self.name}_step(state, {heard});"]
 
     def function(self, state, event):
         """The function that takes one step of the part."""

@@ -1,6 +1,7 @@
 """model.h and model.c: the network as a struct that the caller owns, and functions that return a status."""
 
 import zlib
+from typing import Any
 
 from evsim import __version__
 from evsim.emit.floats import Floats, check_range
@@ -8,6 +9,7 @@ from evsim.emit.helpers import helper_text, in_order
 from evsim.emit.layers import PartText
 from evsim.emit.mantissas import Mantissas
 from evsim.emit.text import SIZES, Field, Source, size_of
+from evsim.fixed.golden import Golden
 
 STATUS = (
     ("OK", "all is well"),
@@ -25,6 +27,10 @@ class Model:
     prefix: what all names begin with. ValueError for a layer that is too large, or holds what float32 does not.
     """
 
+    status = STATUS
+    cleared = "sizeof *state"  # how many of the state's bytes a reset makes zero
+    prototypes = ""  # of further functions
+
     def __init__(self, parts, prefix, fixed=None):
         for part in parts:
             if max(part.units, part.inp.sources) > MOST:
@@ -33,12 +39,30 @@ class Model:
             check_range(parts)
         self.parts, self.prefix, self.fixed = parts, prefix, fixed
         self.source = Source()
-        self.arithmetic = Floats(self.source, prefix) if fixed is None else Mantissas(self.source, prefix, fixed)
-        self.texts = []
-        for k, part in enumerate(parts):
-            self.texts.append(PartText(part, k, parts[k - 1] if k else None, self.arithmetic))
+        self.arithmetic: Any = self._arithmetic()
         self.upper = prefix.upper()
-        self.functions = [text.function(f"{prefix}_state", f"{prefix}_event") for text in self.texts]
+        self.texts: list[Any] = self._texts()
+        types = f"{prefix}_state", f"{prefix}_event"
+        self.functions = [lines for text in self.texts for lines in text.functions(*types)]
+
+    def golden(self):
+        """The golden model of what is in fixed point."""
+        return Golden(self.fixed)
+
+    def _arithmetic(self):
+        if self.fixed is None:
+            return Floats(self.source, self.prefix)
+        return Mantissas(self.source, self.prefix, self.fixed)
+
+    def _texts(self):
+        """A PartText for each part."""
+        below = [None, *self.parts]
+        return [PartText(part, k, below[k], self.arithmetic) for k, part in enumerate(self.parts)]
+
+    @property
+    def out_format(self):
+        """The format of outputs in fixed point."""
+        return self.parts[-1].y_format
 
     @property
     def n_in(self):
@@ -77,7 +101,7 @@ class Model:
             members.append(f"    {kind.get(field.type, field.type)} {field.name}{count}; /* {field.what} */")
         return _HEADER.format(
             p=p, u=u, value=a.value, version=__version__, told=self.told(), defines="\n".join(self._defines()),
-            members="\n".join(members), status=self._statuses(), digest=f"0x{self.digest():08X}u",
+            members="\n".join(members), more=self.prototypes, status=self._statuses(), digest=f"0x{self.digest():08X}u",
         )  # fmt: skip
 
     def told(self):
@@ -98,14 +122,14 @@ class Model:
                 f"#define {u}_INPUT_FRAC ({fixed.given.frac})",
                 f"#define {u}_INPUT_TOP {fixed.given.top}",
                 f"#define {u}_EVENT_FRAC ({top.frac})",
-                f"#define {u}_OUTPUT_FRAC ({fixed.out_format.frac})",
+                f"#define {u}_OUTPUT_FRAC ({self.out_format.frac})",
             ]
         return lines
 
     def _statuses(self):
         rows = []
-        for k, (name, what) in enumerate(STATUS):
-            rows.append(f"    {self.upper}_{name} = {k}{',' if k < len(STATUS) - 1 else ''} /* {what} */")
+        for k, (name, what) in enumerate(self.status):
+            rows.append(f"    {self.upper}_{name} = {k}{',' if k < len(self.status) - 1 else ''} /* {what} */")
         return "\n".join(rows)
 
     def digest(self):
@@ -128,12 +152,12 @@ class Model:
     def _interface(self):
         p, steps, heard = self.prefix, [], ("events", "n")
         for text in self.texts:
-            steps.append(f"    {text.name}_step(state, {heard[0]}, {heard[1]});")
+            steps += [f"    {call}" for call in text.calls(f"{heard[0]}, {heard[1]}")]
             heard = (f"state->{text.events}", f"state->{text.spoken}")
         top = self.texts[-2]
         return _INTERFACE.format(
             p=p, u=self.upper, steps="\n".join(steps), refuse=self.arithmetic.refuse("events[e].value"),
-            events=top.events, spoken=top.spoken,
+            events=top.events, spoken=top.spoken, cleared=self.cleared.format(p=p),
         )  # fmt: skip
 
 
@@ -178,7 +202,7 @@ typedef struct {{
 
 /* The outputs of the last step, {u}_OUTPUTS of them. */
 {p}_status {p}_readout(const {p}_state *state, {p}_value *out);
-
+{more}
 #ifdef __cplusplus
 }}
 #endif
@@ -192,7 +216,7 @@ _INTERFACE = """{p}_status {p}_reset({p}_state *state)
     if (state == NULL) {{
         return {u}_NULL;
     }}
-    for (size_t k = 0; k < sizeof *state; ++k) {{
+    for (size_t k = 0; k < {cleared}; ++k) {{
         byte[k] = 0;
     }}
     return {u}_OK;

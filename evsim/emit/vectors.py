@@ -3,7 +3,6 @@
 import numpy as np
 
 from evsim.emit.text import listed, smallest
-from evsim.fixed.golden import Golden
 
 SOAK = 1000  # random steps
 RESET = 512  # a new sequence begins once in so many steps
@@ -16,13 +15,13 @@ def random_inputs(n_in, top, steps, seed=1):
     """List of sequences (steps, n_in) of mantissas, and zeros, that test_main.c draws too, by a 32-bit xorshift."""
     found, rows = [], []
     for _ in range(steps):
-        seed = _after(seed)
+        seed = after(seed)
         if seed % RESET == 0 and rows:
             found.append(rows)
             rows = []
         row = [0] * n_in
         for j in range(n_in):
-            seed = _after(seed)
+            seed = after(seed)
             if seed & 3 == 0:
                 size = (seed >> 16) % (top + 1) >> ((seed >> 2) & 7 if top > 255 else 0)
                 row[j] = -size if (seed >> 5) & 1 else size
@@ -30,70 +29,76 @@ def random_inputs(n_in, top, steps, seed=1):
     return [np.array(rows, np.int64) for rows in [*found, rows]]
 
 
-def golden_hash(fixed, steps=SOAK):
-    """The hash that test_main.c must print: of every event of every layer and every output, in random steps."""
+def golden_hash(golden, fixed, steps=SOAK):
+    """The hash that test_main.c must print: of every event of every layer and every output, in random steps.
+
+    golden: the `evsim.fixed.golden.Golden` of the `FixedNetwork` fixed, or what stands in for it.
+    """
     state = BASIS
     for x in random_inputs(fixed.n_in, fixed.given.top, steps):
-        out, events = Golden(fixed).run(x[None])
+        out, events = golden.run(x[None])
         for t in range(len(x)):
             for shown in events:
                 units = np.flatnonzero(shown[0, t]).tolist()
-                state = _hashed(state, [len(units)])
+                state = hashed(state, [len(units)])
                 for i in units:
-                    state = _hashed(state, [i, int(shown[0, t, i])])
-            state = _hashed(state, out[0, t].tolist())
+                    state = hashed(state, [i, int(shown[0, t, i])])
+            state = hashed(state, out[0, t].tolist())
     return state
 
 
-def _hashed(state, words):
+def hashed(state, words):
     for word in words:
         state = ((state ^ (word & WORD)) * PRIME) & WORD
     return state
 
 
-def _after(seed):
+def after(seed):
     seed ^= (seed << 13) & WORD
     seed ^= seed >> 17
     return seed ^ ((seed << 5) & WORD)
 
 
-def test_main(model, x, events, out, steps=SOAK):
+def test_main(model, x, events, out, steps=SOAK, begin="", more=("", "")):
     """The text of test_main.c, which returns 0 if all agrees.
 
     x: list of sequences (steps, n_in); events: for each a list of the layers' events (steps, units); out: for each
     (steps, n_out); in numbers for float32, in mantissas for fixed point. steps: how many random ones, fixed point only.
+    begin: what comes before the first reset; more: further functions, and their calls.
     """
     p, u, kind = model.prefix, model.upper, model.arithmetic.value
-    tables = [_sequence_lengths(x), *_events("heard", np.concatenate(x), kind)]
+    tables = [table("lengths", [len(one) for one in x], "uint32_t"), *event_tables("heard", np.concatenate(x), kind)]
     for k in range(len(model.parts) - 1):
-        tables += _events(f"layer{k}", np.concatenate([shown[k] for shown in events]), kind)
+        tables += event_tables(f"layer{k}", np.concatenate([shown[k] for shown in events]), kind)
     wanted = np.concatenate(out)
-    tables.append(f"static const {kind} wanted_out[{wanted.size}] = {{\n{listed(wanted.ravel(), kind)}\n}};")
+    tables.append(table("wanted_out", wanted, kind))
     layers = [f"layer{k}" for k in range(len(model.parts) - 1)]
     fixed = model.fixed
     about = {
         "p": p, "u": u, "value": kind, "tables": "\n".join(tables), "sequences": len(x),
         "counters": "\n".join(f"    size_t at_{one} = 0;" for one in layers),
         "checks": "\n".join(f"            CHECK({one}, state.{one}_events, state.{one}_spoken);" for one in layers),
+        "begin": f"    {begin}\n" if begin else "",
     }  # fmt: skip
     if fixed is None:
         near = f"fabs((double)a - (double)b) <= {TOLERANCE} * (1.0 + fabs((double)b))"
-        return _MAIN.format(**about, equal=near, math="#include <math.h>\n", soak="", call="")
+        return _MAIN.format(**about, equal=near, math="#include <math.h>\n", soak=more[0], call=more[1])
     told = [f"        hash = hash_events(hash, state.{one}_events, state.{one}_spoken);" for one in layers]
     soak = _SOAK.format(
         p=p, u=u, steps=steps, reset=RESET, hashes="\n".join(told), basis=BASIS, prime=PRIME,
-        wanted=golden_hash(fixed, steps), shift="(r >> 2) & 7u" if fixed.given.top > 255 else "0u",
+        wanted=golden_hash(model.golden(), fixed, steps), shift="(r >> 2) & 7u" if fixed.given.top > 255 else "0u",
     )  # fmt: skip
     call = "\n    failed |= random_steps();"
-    return _MAIN.format(**about, equal="a == b", math="", soak=soak, call=call)
+    return _MAIN.format(**about, equal="a == b", math="", soak=soak + more[0], call=call + more[1])
 
 
-def _sequence_lengths(x):
-    lengths = [len(one) for one in x]
-    return f"static const uint32_t lengths[{len(lengths)}] = {{\n{listed(lengths, 'uint32_t')}\n}};"
+def table(name, values, kind):
+    """The definition of an array."""
+    values = np.ravel(values)
+    return f"static const {kind} {name}[{len(values)}] = {{\n{listed(values, kind)}\n}};"
 
 
-def _events(name, values, kind):
+def event_tables(name, values, kind):
     """Tables of how many events there are at each step, and of their indices and values."""
     step, unit = np.nonzero(values)
     counts = np.bincount(step, minlength=len(values))
@@ -103,7 +108,7 @@ def _events(name, values, kind):
         ("value", values[step, unit], kind),
     ):  # fmt: skip
         rows = rows if len(rows) else np.zeros(1, int)
-        found.append(f"static const {type} {name}_{what}[{len(rows)}] = {{\n{listed(rows, type)}\n}};")
+        found.append(table(f"{name}_{what}", rows, type))
     return found
 
 
@@ -141,7 +146,7 @@ static int recorded_steps(void)
 {{
     size_t step = 0, at_heard = 0, total = 0;
 {counters}
-    for (size_t sequence = 0; sequence < {sequences}u; ++sequence) {{
+{begin}    for (size_t sequence = 0; sequence < {sequences}u; ++sequence) {{
         (void){p}_reset(&state);
         for (size_t t = 0; t < lengths[sequence]; ++t, ++step) {{
             const size_t n = heard_count[step];
@@ -198,26 +203,34 @@ static uint32_t after(uint32_t r)
     return r ^ (r << 5);
 }}
 
-/* Random inputs; the hash of all events and outputs is the golden model's. */
+/* Random inputs, and now and then a reset before them; returns how many. */
+static size_t draw(uint32_t *seed)
+{{
+    size_t n = 0;
+    uint32_t r = after(*seed);
+    if (r % {reset}u == 0u) {{
+        (void){p}_reset(&state);
+    }}
+    for (size_t j = 0; j < {u}_INPUTS; ++j) {{
+        r = after(r);
+        if ((r & 3u) == 0u) {{
+            const int32_t size = (int32_t)((r >> 16) % ({u}_INPUT_TOP + 1u) >> ({shift}));
+            heard[n].index = (uint16_t)j;
+            heard[n].value = ({p}_value)(((r >> 5) & 1u) != 0u ? -size : size);
+            ++n;
+        }}
+    }}
+    *seed = r;
+    return n;
+}}
+
+/* The hash of all events and outputs is the golden model's. */
 static int random_steps(void)
 {{
-    uint32_t r = 1u, hash = {basis}u;
+    uint32_t seed = 1u, hash = {basis}u;
     (void){p}_reset(&state);
     for (size_t t = 0; t < {steps}u; ++t) {{
-        size_t n = 0;
-        r = after(r);
-        if (r % {reset}u == 0u) {{
-            (void){p}_reset(&state);
-        }}
-        for (size_t j = 0; j < {u}_INPUTS; ++j) {{
-            r = after(r);
-            if ((r & 3u) == 0u) {{
-                const int32_t size = (int32_t)((r >> 16) % ({u}_INPUT_TOP + 1u) >> ({shift}));
-                heard[n].index = (uint16_t)j;
-                heard[n].value = ({p}_value)(((r >> 5) & 1u) != 0u ? -size : size);
-                ++n;
-            }}
-        }}
+        const size_t n = draw(&seed);
         if ({p}_step(&state, heard, n, NULL, 0, NULL) != {u}_OK) {{
             printf("FAILED: random step %lu was refused\\n", (unsigned long)t);
             return 1;
