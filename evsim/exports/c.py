@@ -42,13 +42,14 @@ def export(trained, out, force=False, bits=None, state_bits=None, name="model", 
             raise ValueError("--state-bits is of fixed point: give --bits too")
         model, recorded = Model(divide(net), name), _recorded(net, inputs)
     else:
-        check_bits(bits, state_bits or 16)
+        state_bits = 16 if state_bits is None else state_bits
+        check_bits(bits, state_bits)
         tried = sample(net, trained.task, "train", *TRIED)[0] if trained.task else inputs
-        fixed = quantise(net, tried, bits, state_bits or 16)
+        fixed = quantise(net, tried, bits, state_bits)
         model, recorded = Model(fixed.parts, name, fixed), _golden(fixed, inputs)
     found = footprint(model, *recorded[:2])
     about = {
-        "arithmetic": "float32" if bits is None else f"fixed point, {bits} bits, states {state_bits or 16}",
+        "arithmetic": "float32" if bits is None else f"fixed point, {bits} bits, states {state_bits}",
         "digest": f"{model.digest():08X}", "trace": told, **found,
     }  # fmt: skip
     texts = {

@@ -126,8 +126,8 @@ def _quantised(part, most, heard, bits, state_bits):
     for place, op in enumerate(part.program.ops):
         if op.head == CONSTANT:
             constants[op.index] = formats[place].quantise(part.constants[op.index])
-    weights = [Format.best(side.weight, bits) for side in part.sides]
-    spoken = [heard, formats[part.program.y]][: len(weights)]
+    spoken = [heard, formats[part.program.y]][: len(part.sides)]
+    weights = _weight_formats(part, spoken, formats, bits)
     sides, total, bias = _sum(part, weights, spoken, formats)
     fields = {name: getattr(part, name) for name in ("name", "kind", "units", "channels", "kept", "program")}
     inp, rec = [*sides, None][:2]
@@ -159,8 +159,26 @@ def _formats(part, most, bits):
 
 
 def _as_kept(program, formats):
-    """The same, with what is read as kept in the format in which it was computed."""
-    return [formats[program.kept[op.index]] if op.head == KEPT else form for op, form in zip(program.ops, formats)]
+    """The same, with what is read as kept in the format in which it was computed, however often it was kept on."""
+    for _ in program.kept:
+        formats = [
+            formats[program.kept[op.index]] if op.head == KEPT else form
+            for op, form in zip(program.ops, formats, strict=True)
+        ]
+    return formats
+
+
+def _weight_formats(part, spoken, formats, bits):
+    """Of each side. One without synapses, or whose weights are all 0, has the frac of sums that it finds, or channels'."""
+    found = [Format.best(side.weight, bits) for side in part.sides]
+    loud = [side.weight.any() for side in part.sides]
+    sums = [form.frac + said.frac for form, said, one in zip(found, spoken, loud, strict=True) if one]
+    if not sums:
+        sums = [form.frac for op, form in zip(part.program.ops, formats, strict=True) if op.head == CHANNEL] or [0]
+    return [
+        form if one else replace(form, frac=max(sums) - said.frac)
+        for form, said, one in zip(found, spoken, loud, strict=True)
+    ]
 
 
 def _sum(part, weights, spoken, formats):
