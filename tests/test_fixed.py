@@ -91,7 +91,7 @@ def test_aligned_mantissas_stand_for_the_same_numbers(bits, one, other, data):
         found = int(align(np.int64(m), form, frac))
         assert abs(found) < 2**61
         difference = abs(found * Fraction(2) ** -frac - m * unit(form))
-        assert difference == 0 or abs(one - other) > 29 and difference <= Fraction(2) ** -frac / 2
+        assert difference == 0 or (abs(one - other) > 29 and difference <= Fraction(2) ** -frac / 2)
 
 
 @pytest.mark.parametrize("bits", [16, 32])

@@ -27,7 +27,8 @@ VARIANTS = [((kind,), {}) for kind in names("cell")] + [
 ]  # fmt: skip
 WIDTHS = [(4, 16), (8, 16), (16, 16), (4, 32), (8, 32), (16, 32)]
 CASES = [
-    pytest.param(kinds, options, *WIDTHS[(2 * k + j) % 6], ("linear", "leaky")[(k + j) % 2], id=f"{kinds} {options} {j}")
+    pytest.param(kinds, options, *WIDTHS[(2 * k + j) % 6], "leaky" if (k + j) % 2 else "linear",
+                 id=f"{kinds} {options} {j}")
     for k, (kinds, options) in enumerate(VARIANTS)
     for j in range(3)
 ]

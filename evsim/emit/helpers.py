@@ -61,7 +61,7 @@ _TANH = """static int32_t {name}(int32_t x, int shift)
 _NIBBLE = """/* weight k of 4 bits, two in a byte, the first in its lower half */
 static int32_t {name}(const uint8_t *packed, size_t k)
 {{
-    return (int32_t)((packed[k >> 1] >> ((k & 1u) * 4u)) & 15u) - 8;
+    return (int32_t)(((uint32_t)packed[k >> 1] >> ((k & 1u) * 4u)) & 15u) - 8;
 }}"""
 
 _FLOAT_SIGMOID = """static float {name}(float x)

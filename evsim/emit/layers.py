@@ -55,7 +55,8 @@ class PartText:
         found = []
         for k, name in enumerate(part.kept):
             if not self._is_output(k):
-                found.append(Field(a.kept_type(part, k), self.kept_name(k), part.units, comment(f"{name} of {part.name}")))
+                what = comment(f"{name} of {part.name}")
+                found.append(Field(a.kept_type(part, k), self.kept_name(k), part.units, what))
         if not part.is_readout:
             found.append(Field("event", self.events, part.units, f"events of {part.name}, by unit"))
             found.append(Field("uint16_t", self.spoken, 0, f"how many events {part.name} had"))

@@ -169,7 +169,7 @@ def _as_kept(program, formats):
 
 
 def _weight_formats(part, spoken, formats, bits):
-    """Of each side. One without synapses, or whose weights are all 0, has the frac of sums that it finds, or channels'."""
+    """Of each side. Where no weight is but 0, a format that leaves the sums' frac to the other side, or to channels."""
     found = [Format.best(side.weight, bits) for side in part.sides]
     loud = [side.weight.any() for side in part.sides]
     sums = [form.frac + said.frac for form, said, one in zip(found, spoken, loud, strict=True) if one]
