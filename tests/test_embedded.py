@@ -118,11 +118,11 @@ static volatile uint32_t *low;
 
 __attribute__((noinline)) static void paint(void)
 {
-    volatile uint32_t here[512];
+    uint32_t here[512];
     for (int k = 0; k < 512; ++k) {
         here[k] = 0xC0FFEEu;
     }
-    low = 0;
+    __asm__ volatile("" : : "r"(here) : "memory");
     __asm__ volatile("mov %0, sp" : "=r"(low));
 }
 
