@@ -183,7 +183,7 @@ def fixed_learner(model, ram=None):
 
 
 _STEP = Template("""
-static void readout_step($state *s, const $event *heard, size_t n)
+static void readout_advance($state *s, const $event *heard, size_t n)
 {
     for (size_t o = 0; o < ${n_out}u; ++o) {
         s->sums64[o] = $bias;

@@ -73,8 +73,10 @@ def worst_stack(usage, model):
 
     That is the interface's largest frame, the largest of a part's, and all helpers', as if each called the next.
     """
-    frames = {name: int(size) for name, size in re.findall(r":(\w+)\t(\d+)\t", usage)}
-    steps = [frames.pop(f"{text.name}_step", 0) for text in model.texts]
+    frames: dict[str, int] = {}
+    for name, size in re.findall(r":(\w+)[.\w]*\t(\d+)\t", usage):  # behind a dot: which copy of a function it is
+        frames[name] = max(int(size), frames.get(name, 0))
+    steps = [frames.pop(text.advance, 0) for text in model.texts]
     outer = [frames.pop(name) for name in list(frames) if name.rpartition("_")[2] in ("reset", "step", "readout")]
     return max(outer, default=0) + max(steps) + sum(frames.values())
 

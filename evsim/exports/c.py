@@ -60,16 +60,17 @@ def export(
             extra["learner"] = check_ram(net, learn, loss, ram)
             model = LearningModel(divide(net), name, plan_learner(net, learn), loss)
     else:
-        check_bits(bits, state_bits or 16)
+        state_bits = 16 if state_bits is None else state_bits
+        check_bits(bits, state_bits)
         tried = sample(net, trained.task, "train", *TRIED)[0] if trained.task else inputs
-        fixed = quantise(net, tried, bits, state_bits or 16)
+        fixed = quantise(net, tried, bits, state_bits)
         model = FixedLearningModel(fixed, name, loss) if learn else Model(fixed.parts, name, fixed)
         recorded = _golden(model, inputs)
         if learn:
             extra["learner"] = fixed_learner(model, ram)
     found = footprint(model, *recorded[:2])
     about = {
-        "arithmetic": "float32" if bits is None else f"fixed point, {bits} bits, states {state_bits or 16}",
+        "arithmetic": "float32" if bits is None else f"fixed point, {bits} bits, states {state_bits}",
         "digest": f"{model.digest():08X}", "trace": told, "steps": sum(map(len, inputs)), **found,
         **extra,
     }  # fmt: skip
