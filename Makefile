@@ -26,7 +26,7 @@ export MPLCONFIGDIR := $(CURDIR)/$(VENV)/matplotlib
 export MPLBACKEND := Agg
 
 .DEFAULT_GOAL := help
-.PHONY: demo test test-all lint bench docs clean help
+.PHONY: demo test test-all test-embedded embedded-tools lint bench docs clean help
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/^([a-z-]+):.*## */  make \1|/' | column -t -s '|' 2>/dev/null \
@@ -40,6 +40,21 @@ test: lint  ## lint, type check, tests, and a subset without the JIT
 
 test-all: lint  ## the same with every exactness case
 	$(call run_tests,full or not full)
+
+# Debian's packages: a compiler for Cortex-M, its C library, and a machine to run on.
+EMBEDDED := gcc-arm-none-eabi libnewlib-arm-none-eabi qemu-system-arm
+
+test-embedded: embedded-tools $(VENV)/.full  ## tests of the C export on a Cortex-M3 under QEMU; installs the tools
+	$(PINS) $(BIN)/python -m pytest -rs tests/test_embedded.py
+
+embedded-tools:
+	@if command -v arm-none-eabi-gcc >/dev/null && command -v qemu-system-arm >/dev/null; then exit 0; fi; \
+	become=; if [ "$$(id -u)" != 0 ]; then become="sudo -n"; fi; \
+	if command -v apt-get >/dev/null && { [ -z "$$become" ] || sudo -n true 2>/dev/null; }; then \
+	  $$become apt-get update -qq && $$become apt-get install -y --no-install-recommends $(EMBEDDED); \
+	else \
+	  echo "Install these packages first (names as in Debian): $(EMBEDDED)" >&2; exit 1; \
+	fi
 
 lint: $(VENV)/.full  ## ruff and pyright
 	$(BIN)/ruff check .

@@ -18,7 +18,7 @@ def train(given, config, out, force, resume, json, dry_run):
         given["block"] = _block(given["block"])
     for name in ("seeds", "switch"):
         if name in given:
-            given[name] = [_whole(name, one, "give whole numbers, as in 0,1,2") for one in given[name].split(",")]
+            given[name] = _wholes(name, given[name])
     if dry_run:
         if resume is not None:
             raise ValueError("--dry-run tells what a new run would do: leave --resume out")
@@ -62,16 +62,51 @@ def export(run, to, out, force, options, json):
     _print_json(json, found)
 
 
+def quantise(run, bits, state_bits, target, tune, lr, sequences, out, force, json):
+    """Tell what a run loses in fixed point, and which targets have room for it; write the tuned network if asked."""
+    from evsim import show
+    from evsim.check import check_count
+    from evsim.checkpoint import save
+    from evsim.files import refuse_existing
+    from evsim.fixed.report import report
+    from evsim.fixed.targets import choose_targets
+    from evsim.registry import lookup
+
+    bits, state_bits = _wholes("bits", bits, "4,8"), _wholes("state_bits", state_bits, "16,32")
+    targets = [] if target is None else choose_targets(target)
+    epochs = 0 if tune is None else check_count("tune", tune)
+    if out is not None and (not epochs or len(bits) > 1):
+        raise ValueError("--out takes the tuned network: give --tune EPOCHS, and --bits with a single width")
+    if lr is not None and not epochs:
+        raise ValueError(f"--lr {lr:g} is that of tuning: give --tune EPOCHS too")
+    if out is not None:
+        refuse_existing(out, force)
+    found, tuned = report(run, bits, state_bits, targets, epochs, lr, sequences, show=True)
+    if out is not None:
+        (one,) = tuned.values()
+        save(out, one.net, lookup("learner", "bptt")(one.net, loss=one.loss))  # which tells the loss
+        found["out"] = out
+    show.show_quantised(found, err=json)
+    _print_json(json, found)
+
+
 def verify(file, json):
-    """Replay a bundle; Failed, after all is printed, if it does not agree."""
+    """Replay a bundle, or run exported C; Failed, after all is printed, if it does not agree."""
     from evsim import show
     from evsim.registry import load_optional
 
-    found = load_optional("evsim.exports.replay", "evsim verify").verify(file)
-    show.show_verified(found, err=json)
+    run_c = load_optional("evsim.exports.run_c", "evsim verify")
+    if run_c.is_export(file):
+        found = run_c.verify(file)
+        show.show_run_c(found, err=json)
+        told = found["difference"]
+    else:
+        found = load_optional("evsim.exports.replay", "evsim verify").verify(file)
+        show.show_verified(found, err=json)
+        told = None if found["agrees"] else show.form_difference(found["difference"])
     _print_json(json, found)
     if not found["agrees"]:
-        raise Failed(f"{file} does not agree with its trace: {show.form_difference(found['difference'])}")
+        raise Failed(f"{file} does not agree with its record: {told}")
 
 
 def import_(file, out, dt, force):
@@ -154,6 +189,10 @@ def list_(kind, json):
 
 def _block(text):
     return text if text == "auto" else _whole("block", text, 'give a number of steps or "auto"')
+
+
+def _wholes(name, text, like="0,1,2"):
+    return [_whole(name, one, f"give whole numbers, as in {like}") for one in text.split(",")]
 
 
 def _whole(name, text: Any, advice):

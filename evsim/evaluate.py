@@ -20,18 +20,30 @@ def evaluate(net, data, loss, count=None):
     """
     data = as_sequences(Data(*data), net.n_in, net.n_out, loss, net.dtype)
     count = new_count(len(net.layers)) if count is None else count
-    total, right, judged, targets = 0.0, 0, 0, 0
+    marks = Marks(loss)
     for where, here, out in _batches(net, data, count):
-        answers, wanted = data.answers[where, here], data.targets[where, here]
-        total += float(_losses(loss, out.astype(np.float64), wanted)[answers].sum())
-        targets += int(answers.sum())
-        r, j = correct(out, wanted, answers, loss)
-        right, judged = right + r, judged + j
-    return {
-        "loss": total / max(targets, 1),
-        "accuracy": right / judged if judged else None,
-        **rates(net, count),
-    }
+        marks.add(out, data.targets[where, here], data.answers[where, here])
+    return {**marks.told(), **rates(net, count)}
+
+
+class Marks:
+    """Loss and accuracy of outputs, as they come."""
+
+    def __init__(self, loss):
+        self.kind = loss
+        self.loss, self.right, self.judged, self.answers = 0.0, 0, 0, 0
+
+    def add(self, out, targets, answers):
+        """Outputs (..., n_out) where `answers` (...) is True."""
+        self.loss += float(_losses(self.kind, out.astype(np.float64), targets)[answers].sum())
+        self.answers += int(answers.sum())
+        right, judged = correct(out, targets, answers, self.kind)
+        self.right, self.judged = self.right + right, self.judged + judged
+
+    def told(self):
+        """dict: loss, the mean over answers, and accuracy, None for mse."""
+        right = self.right / self.judged if self.judged else None
+        return {"loss": self.loss / max(self.answers, 1), "accuracy": right}
 
 
 def predict(net, x, lengths, loss):

@@ -9,8 +9,7 @@ import math
 from pathlib import Path
 from typing import Any
 
-from evsim.registry import nearest
-from evsim.runfolder import read_toml
+from evsim.tables import check_entries, check_head, check_number, names_in, read_table
 from evsim.work import PARTS, STORES
 
 FOLDER = Path(__file__).with_name("profiles")
@@ -22,7 +21,7 @@ _NEEDED = {"what", "word_bytes", "compute", "memory"}
 
 def profiles():
     """Names of the profiles that come with evsim, sorted."""
-    return sorted(path.stem for path in FOLDER.glob("*.toml"))
+    return names_in(FOLDER)
 
 
 def load_profile(profile):
@@ -30,23 +29,7 @@ def load_profile(profile):
 
     ValueError for an unknown name and for a file that is no profile, FileNotFoundError for one that is not there.
     """
-    name = str(profile)
-    if name in profiles():
-        path = FOLDER / f"{name}.toml"
-    elif name.endswith(".toml"):
-        path = Path(name)
-    else:
-        known = ", ".join(profiles())
-        told = f"profile {name!r} is unknown: choose one of {known}, or give a file that ends in .toml"
-        raise ValueError(told + nearest(name, profiles()))
-    if path.is_dir():
-        raise ValueError(f"profile {name} is a folder: give a TOML file")
-    found = read_toml(path)
-    try:
-        _check(found)
-    except ValueError as error:
-        raise ValueError(f"profile {name}: {error}") from None
-    return {"name": name, **found}
+    return read_table("profile", profile, FOLDER, _check)
 
 
 def locate_profile(profile):
@@ -105,42 +88,21 @@ def _price(part, prices, places):
 
 def _check(found: dict[str, Any]):
     """ValueError unless these are the entries of a profile."""
-    _entries("the file", found, _NEEDED, {"sources"})
-    if not isinstance(found["what"], str):
-        raise ValueError(f"what={found['what']!r} is not text: say in a line what it is a model of")
-    _number("word_bytes", found["word_bytes"], above=True)
-    sources = found.get("sources", {})
-    if not isinstance(sources, dict) or not all(isinstance(text, str) for text in sources.values()):
-        raise ValueError("sources is no table of texts: say where each number comes from, or leave it out")
-    _entries("compute", found["compute"], set(_COMPUTE))
+    check_head(found, _NEEDED)
+    check_number("word_bytes", found["word_bytes"], above=True)
+    check_entries("compute", found["compute"], set(_COMPUTE))
     for name in _COMPUTE:
-        _number(f"compute.{name}", found["compute"][name])
+        check_number(f"compute.{name}", found["compute"][name])
     levels = found["memory"]
     if not isinstance(levels, list) or not levels:
         raise ValueError("memory is no list of tables: give [[memory]] once or more")
     for k, level in enumerate(levels):
         last = k == len(levels) - 1
-        _entries(f"memory {k + 1}", level, {"read", "write"} | (set() if last else {"bytes"}))
+        check_entries(f"memory {k + 1}", level, {"read", "write"} | (set() if last else {"bytes"}))
         for name in ("read", "write"):
-            _number(f"memory {k + 1}, {name}", level[name])
+            check_number(f"memory {k + 1}, {name}", level[name])
         if not last:
-            _number(f"memory {k + 1}, bytes", level["bytes"], above=True)
+            check_number(f"memory {k + 1}, bytes", level["bytes"], above=True)
     sizes = [level["bytes"] for level in levels[:-1]]
     if sizes != sorted(set(sizes)):
         raise ValueError(f"the memories' bytes are {sizes}: order them from small to large, each once")
-
-
-def _entries(where, table, needed: set, optional=()):
-    if not isinstance(table, dict):
-        raise ValueError(f"{where} is no table: give {', '.join(sorted(needed))} in it")
-    if needed - table.keys():
-        raise ValueError(f"{where} lacks {', '.join(sorted(needed - table.keys()))}: add it")
-    if table.keys() - needed - set(optional):
-        other = ", ".join(sorted(table.keys() - needed - set(optional)))
-        raise ValueError(f"{where} has {other}, which is not known: leave it out; it takes {', '.join(sorted(needed))}")
-
-
-def _number(name, value, above=False):
-    good = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-    if not good or value < 0 or (above and value == 0):
-        raise ValueError(f"{name}={value!r} is not usable: give a number {'above 0' if above else 'of at least 0'}")

@@ -5,6 +5,7 @@ alone is worked out in float64 and rounded.
 """
 
 from collections.abc import Mapping
+from importlib import import_module
 from typing import Any
 
 import numpy as np
@@ -266,12 +267,16 @@ class Adam(Optimizer):
 
 DECAYS = ("all", "weights")
 _KINDS = {"sgd": SGD, "adam": Adam}
+_AROUND = {"quantised": "evsim.fixed.latent:Quantised"}  # what has one of these inside
 _DTYPES = (np.dtype(np.float32), np.dtype(np.float64))
 
 
-def from_config(config: Mapping[str, Any]) -> SGD | Adam:
+def from_config(config: Mapping[str, Any]) -> Any:
     """Return a new optimiser as `config()` described it; ValueError if it did not come from there."""
     given = dict(config)
+    if given.get("kind") in _AROUND:
+        module, attribute = _AROUND[given["kind"]].split(":")
+        return getattr(import_module(module), attribute).from_config(given)
     made = _KINDS[check_choice("kind", given.pop("kind", None), _KINDS)]
     if not {"lr"} <= set(given) <= {"lr", *made.numbers}:
         found, needed = ", ".join(given) or "nothing", ", ".join(["lr", *made.numbers])

@@ -41,10 +41,7 @@ def evaluate_run(run, given, split=None, predictions=None, force=False):
         what = given.get("data") or given.get("text", "the text")
         how = "it with --data" if "data" in given else f"--task {task.name} and its options"
         raise ValueError(f"{what} has changed since the run began: give {how} to use it as it is now")
-    if task.symbols_digest is not None and config.get("symbols_digest", task.symbols_digest) != task.symbols_digest:
-        told = f"{run} was trained on other symbols than those of this text, or on the same in another order"
-        how = "evsim.text.read_corpus(PATH).vocabulary.save(FILE), of the text it was trained on, writes it"
-        raise ValueError(f"{told}: give the same --level, and with --vocabulary the list of its own, which {how}")
+    _check_symbols(run, config, task)
     check_fits(run, trained, task)
     if task.stage() and not leveled:
         task.go_on_from(trained.reached)
@@ -77,6 +74,27 @@ def predict_run(run, data, out, force=False):
         raise type(error)(f"{data}: {error}") from None
     _write_npz(out, predictions=said)
     return len(said)
+
+
+def own_task(run, trained, config):
+    """The task that `run` was trained on, on the level that it had reached; config: its settings.
+
+    ValueError for a bare checkpoint, and where what it was trained on has changed or does not fit the network.
+    """
+    if not config:
+        raise ValueError(f"{run} names no task: give the folder of a run")
+    given = {name: config[name] for name in ("task", "data", *TASK_OPTIONS) if name in config}
+    if "data" in given:
+        given["loss"] = _loss(trained, {}, config)
+    task = build_task(given, trained.n_out)
+    if config.get("data_digest") not in (None, task.digest):
+        what = given.get("data") or given.get("text", "the text")
+        raise ValueError(f"{what} has changed since the run began: bring back what it was trained on")
+    _check_symbols(run, config, task)
+    check_fits(run, trained, task)
+    if task.stage():
+        task.go_on_from(trained.reached)
+    return task
 
 
 def open_run(run):
@@ -114,6 +132,13 @@ def _split(split, task, config):
     if split == "all" and not own:
         raise ValueError(f"split='all' needs --data: task {task.name!r} has {', '.join(SPLITS)}")
     return check_choice("split", split, (*SPLITS, "all") if own else SPLITS)
+
+
+def _check_symbols(run, config, task):
+    if task.symbols_digest is not None and config.get("symbols_digest", task.symbols_digest) != task.symbols_digest:
+        told = f"{run} was trained on other symbols than those of this text, or on the same in another order"
+        how = "evsim.text.read_corpus(PATH).vocabulary.save(FILE), of the text it was trained on, writes it"
+        raise ValueError(f"{told}: give the same --level, and with --vocabulary the list of its own, which {how}")
 
 
 def check_fits(run, trained, task):

@@ -4,12 +4,13 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
+from evsim.fixed.targets import load_target, targets
 from evsim.joules import MODEL, load_profile, profiles
 from evsim.registry import lookup, names
 
 _UNITS = ((1.0, "J"), (1e-3, "mJ"), (1e-6, "uJ"), (1e-9, "nJ"), (1e-12, "pJ"))
 LARGEST = 2048  # units up to which plans look
-KINDS = ("cells", "learners", "tasks", "exports", "profiles")
+KINDS = ("cells", "learners", "tasks", "exports", "profiles", "targets")
 
 
 def show_summary(summary, err=False):
@@ -155,8 +156,9 @@ def show_list(kind, table_of):
 def listing(kinds):
     """dict kind -> list of dicts with what there is to choose from."""
     rows = {"cells": _cell_row, "learners": _learner_row, "tasks": _task_row, "exports": _export_row,
-            "profiles": _profile_row}  # fmt: skip
-    known = {kind: profiles() if kind == "profiles" else names(kind[:-1]) for kind in kinds}
+            "profiles": _profile_row, "targets": _target_row}  # fmt: skip
+    files = {"profiles": profiles, "targets": targets}
+    known = {kind: files[kind]() if kind in files else names(kind[:-1]) for kind in kinds}
     return {kind: [{"name": name, **rows[kind](name)} for name in known[kind]] for kind in kinds}
 
 
@@ -192,6 +194,61 @@ def _profile_row(name):
     }  # fmt: skip
 
 
+def _target_row(name):
+    found = load_target(name)
+    tables = ((table, found.get(table, {})) for table in ("limits", "core", "memory"))
+    limits = [f"{table + ' ' if table != 'limits' else ''}{key.replace('_', ' ')} {value:,}"
+              for table, held in tables for key, value in held.items()]  # fmt: skip
+    return {"a_model_of": found["what"], "cells": found["cells"], "limits": ", ".join(limits)}
+
+
+def show_quantised(found, err=False):
+    """What a network comes to in fixed point, one row for each of its widths, and what targets say to it."""
+    console, table = _console(err), Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
+    rows = found["rows"]
+    columns = {
+        "accuracy": ("accuracy", _percent), "bits_per_character": ("bits/char", _number),
+        "perplexity": ("perplexity", _tenths), "loss": ("loss", _number), "activity": ("activity", _percent),
+        "events_differ": ("differ", _percent),
+    }  # fmt: skip
+    told = {"loss"} if {"bits_per_character", "perplexity"} & set(rows[0]) else set()
+    columns = {name: form for name, form in columns.items() if rows[0].get(name) is not None and name not in told}
+    table.add_column("weights", no_wrap=True)
+    for title in ("states", *(title for title, _ in columns.values()), "flash", "RAM"):
+        table.add_column(title, justify="right", no_wrap=True)
+    for row in rows:
+        name, states = (f"{row['bits']} bits", f"{row['state_bits']}") if row["fixed"] else (found["dtype"], "")
+        held = row["bytes"]
+        sizes = ["", ""] if held is None else [f"{held['flash']:,}", f"{held['ram']:,}"]
+        figures = (form(row[one]) for one, (_, form) in columns.items())
+        table.add_row(f"{name}, tuned" if row["tuned"] else name, states, *figures, *sizes)
+    console.print(f"{found['run']} on {found['task']}, {found['split']}: {found['sequences']} sequences")
+    console.print(table)
+    console.print(
+        "differ: events that only one of it and the trained network has, over the trained one's. flash, RAM: bytes of "
+        "the C's tables and state, without code and stack", soft_wrap=True
+    )  # fmt: skip
+    if "out" in found:
+        console.print(f"the tuned network is in {found['out']}", soft_wrap=True)
+    for name in dict.fromkeys(one["target"] for one in found["targets"]):
+        _show_target(console, [one for one in found["targets"] if one["target"] == name])
+
+
+def _show_target(console, found):
+    """One target: at which widths it has room, and what does not fit elsewhere."""
+    widths = {id(one): f"{one['need']['bits']}/{one['need']['state_bits']}" for one in found}
+    good = [widths[id(one)] for one in found if one["fits"]]
+    told = f"fits at {', '.join(good)} bits of weights/states" if good else "does not fit"
+    cores = dict.fromkeys(one["cores"]["needed"] for one in found if one["fits"] and one["cores"])
+    cores = f", on {' to '.join(map(str, sorted({min(cores), max(cores)})))} cores" if cores else ""
+    console.print(f"{found[0]['target']} ({found[0]['what']}): {told}{cores}", soft_wrap=True)
+    for sentence in dict.fromkeys(sentence for one in found for sentence in one["misfits"]):
+        at = [widths[id(one)] for one in found if sentence in one["misfits"]]
+        console.print(f"  {sentence}" if len(at) == len(found) else f"  at {', '.join(at)}: {sentence}", soft_wrap=True)
+    if found[0]["note"]:
+        console.print(f"  note: {found[0]['note']}", soft_wrap=True)
+
+
 def show_export(found, err=False):
     """What was written: where, and all else that the export tells."""
     console = _console(err)
@@ -217,6 +274,20 @@ def show_verified(found, err=False):
     silent = [str(k) for k, events in enumerate(found["events_per_layer"]) if not events]
     if silent and found["agrees"]:
         console.print(f"  no event was on record in layer {', '.join(silent)}: nothing of it was tried", soft_wrap=True)
+
+
+def show_run_c(found, err=False):
+    """Where exported C was run, and what was compared there."""
+    console = _console(err)
+    if found["agrees"]:
+        what = f"{found['steps']:,} steps and {found['events']:,} events agree"
+        console.print(f"{found['path']}: {what}, on the {' and on the '.join(found['places'])}", soft_wrap=True)
+        if found["random_steps"]:
+            console.print(f"  {found['random_steps']:,} random steps, hash {found['hash']}: the golden model's")
+        if found["updates"]:
+            console.print(f"  {found['updates']:,} updates of its learner come to the same weights")
+    if found["skipped"]:
+        console.print(f"  not tried on a Cortex-M3: {', '.join(found['skipped'])} cannot be found", soft_wrap=True)
 
 
 def form_difference(found):

@@ -269,7 +269,7 @@ def test_from_the_command_line(run, monkeypatch, capsys):
     [
         (["--learn", "--ram", "4K"], "--method exact takes .* bytes of RAM, but --ram allows 4,096; .* readout"),
         (["--method", "bptt"], "method='bptt'"), (["--ram", "64K"], "--ram is of the learner: give --learn too"),
-        (["--learn", "--bits", "8"], "the learner is in float32"),
+        (["--method", "exact", "--bits", "8"], "--method exact is of float32"),
         (["--learn", "--ram", "lots"], "no amount of memory"),
     ],
     ids=str,

@@ -91,7 +91,7 @@ def test_a_difference_is_exit_code_1_and_said(here, capsys):
     found = json.loads(shown.out)
     assert found["agrees"] is False and found["difference"]["unit"] == i and found["difference"]["recorded"] == 0
     last = shown.err.splitlines()[-1]
-    assert last.startswith("evsim: edited.bundle does not agree with its trace: at sequence 0, step ")
+    assert last.startswith("evsim: edited.bundle does not agree with its record: at sequence 0, step ")
     assert f"layer 0, unit {i} it is 0 on record" in last
 
 

@@ -70,7 +70,9 @@ def measured(model):
 
 def worst_stack(usage, code):
     """The most stack that a call can take, from the compiler's report: the deepest chain of functions that call."""
-    frames = {name: int(size) for name, size in re.findall(r":(\w+)\t(\d+)\t", usage)}
+    frames: dict[str, int] = {}
+    for name, size in re.findall(r":(\w+)[.\w]*\t(\d+)\t", usage):  # behind a dot: which copy of a function it is
+        frames[name] = max(int(size), frames.get(name, 0))
     bodies = re.findall(r"^(?:static )?\w+ (\w+)\([^;{]*?\)\n\{\n(.*?)^\}", code, re.DOTALL | re.MULTILINE)
     deepest: dict[str, int] = {}
     for name, body in bodies:  # each stands behind what it calls; what was made part of another has no frame

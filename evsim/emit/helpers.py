@@ -61,13 +61,19 @@ _TANH = """static int32_t {name}(int32_t x, int shift)
 _NIBBLE = """/* weight k of 4 bits, two in a byte, the first in its lower half */
 static int32_t {name}(const uint8_t *packed, size_t k)
 {{
-    return (int32_t)((packed[k >> 1] >> ((k & 1u) * 4u)) & 15u) - 8;
+    const uint32_t both = packed[k >> 1];
+    return (int32_t)((k & 1u) != 0u ? both >> 4 : both & 15u) - 8;
 }}"""
 
 _FLOAT_SIGMOID = """static float {name}(float x)
 {{
     return 1.0f / (1.0f + expf(-x));
 }}"""
+
+def lookup_text(name, value):
+    """The C text of a look-up in a table of that type, in 64 bits."""
+    return _LOOKUP.format(name=name, value=value, wide="int64_t")
+
 
 # What calls what: printed before it.
 CALLS = {"round32": ("shift32",), "round64": ("shift64",), "sigmoid": ("lookup",), "tanh": ("lookup",)}

@@ -1,8 +1,11 @@
 """One part in C: the loops over what it hears, and the loop over its units."""
 
+import re
+from typing import Any
+
 import numpy as np
 
-from evsim.emit.text import Field, indent, number, smallest
+from evsim.emit.text import Field, comment, indent, number, smallest
 from evsim.fixed.lower import CONSTANT
 from evsim.program import CHANNEL, KEPT
 
@@ -13,9 +16,12 @@ class PartText:
     Makes the tables in the arithmetic's source at once; `fields` are the members of the state, `function` the text.
     """
 
+    arithmetic: Any
+
     def __init__(self, part, index, below, arithmetic):
         self.part, self.below, self.arithmetic = part, below, arithmetic
         self.name = "readout" if part.is_readout else f"layer{index}"
+        self.advance = f"{self.name}_advance"
         self.spoken = f"{self.name}_spoken"
         self.events = f"{self.name}_events"
         self.sums = f"sums{part.sum.bits}" if not arithmetic.is_float else "sums"
@@ -52,14 +58,16 @@ class PartText:
         found = []
         for k, name in enumerate(part.kept):
             if not self._is_output(k):
-                found.append(Field(a.kept_type(part, k), self.kept_name(k), part.units, f"{name} of {part.name}"))
+                what = comment(f"{name} of {part.name}")
+                found.append(Field(a.kept_type(part, k), self.kept_name(k), part.units, what))
         if not part.is_readout:
             found.append(Field("event", self.events, part.units, f"events of {part.name}, by unit"))
             found.append(Field("uint16_t", self.spoken, 0, f"how many events {part.name} had"))
         return found
 
     def kept_name(self, k):
-        return "out" if self._is_output(k) else f"{self.name}_{self.part.kept[k].lower()}_{k}"
+        word = re.sub(r"[^a-z0-9_]", "", self.part.kept[k].lower())
+        return "out" if self._is_output(k) else f"{self.name}_{word}_{k}"
 
     def _is_output(self, k):
         """Whether what is kept is a readout's output."""
@@ -71,11 +79,11 @@ class PartText:
 
     def calls(self, heard):
         """What a step calls, with what was heard, `heard`."""
-        return [f"{self.name}_step(state, {heard});"]
+        return [f"{self.advance}(state, {heard});"]
 
     def function(self, state, event):
         """The function that takes one step of the part."""
-        head = f"static void {self.name}_step({state} *s, const {event} *heard, size_t n)"
+        head = f"static void {self.advance}({state} *s, const {event} *heard, size_t n)"
         return [head, "{", *indent([*self._begin(), *self._hear(), *self._units()]), "}"]
 
     def _begin(self):

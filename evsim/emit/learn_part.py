@@ -119,7 +119,7 @@ class LearnPart(PartText):
 
     def calls(self, heard):
         """Names of the functions that a step calls one after the other, all with what was heard."""
-        return [f"{self.name}_step(state, {heard});"] + (
+        return [f"{self.advance}(state, {heard});"] + (
             [f"{self.name}_carry(state);", f"{self.name}_own(state, {heard});"] if self.writer else []
         )
 

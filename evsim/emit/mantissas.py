@@ -51,7 +51,7 @@ class Mantissas:
 
     def channel(self, part, place, text):
         form = part.formats[place]
-        return self._scaled(text, part.sum.bits, part.sum.frac - form.frac, form)
+        return self.scaled(text, part.sum.bits, part.sum.frac - form.frac, form)
 
     def kept(self, part, place, text):
         return text
@@ -69,32 +69,35 @@ class Mantissas:
             left, right = (self._aligned(*one, frac, wide) for one in zip(names, given, strict=True))
             if op.head == GREATER:
                 return f"{left} > {right} ? 1 : 0"
-            return self._scaled(f"{left} {op.head} {right}", wide, frac - out.frac, out)
+            return self.scaled(f"{left} {op.head} {right}", wide, frac - out.frac, out)
         if op.head == MULTIPLY:
             shift = given[0].frac + given[1].frac - out.frac
             for one, other in ((0, 1), (1, 0)):
                 if part.binary[op.parts[one]]:
                     taken = f"({names[one]} != 0 ? {names[other]} : 0)"
-                    return self._scaled(taken, 32, shift, out)
+                    return self.scaled(taken, 32, shift, out)
             wide = 32 if given[0].bits + given[1].bits <= 32 and shift <= 30 else 64
-            return self._scaled(f"(int{wide}_t){names[0]} * {names[1]}", wide, shift, out)
+            return self.scaled(f"(int{wide}_t){names[0]} * {names[1]}", wide, shift, out)
         if op.head == NEGATE:
-            return self._scaled(f"-{names[0]}", 32, given[0].frac - out.frac, out)
-        table = part.tables[place]
-        if op.head not in self.words:
+            return self.scaled(f"-{names[0]}", 32, given[0].frac - out.frac, out)
+        return self.word(part.tables[place], names[0])
+
+    def word(self, table, name):
+        """A sigmoid or tanh of `name` by its `evsim.fixed.table.Table`."""
+        if table.word not in self.words:
             points = table.points()
-            name = self.source.table(f"{self.prefix}_{op.head}_points", points, self.value)
-            self.words[op.head] = (name, len(points) - 1)
-        self.source.need(op.head)
-        return f"{self.prefix}_{op.head}({names[0]}, {max(table.shift, -30)})"
+            listed = self.source.table(f"{self.prefix}_{table.word}_points", points, self.value)
+            self.words[table.word] = (listed, len(points) - 1)
+        self.source.need(table.word)
+        return f"{self.prefix}_{table.word}({name}, {max(table.shift, -30)})"
 
     def _aligned(self, name, form, frac, wide):
         if frac < form.frac:
-            return self._scaled(name, 64, form.frac - frac, form)
+            return self.scaled(name, 64, form.frac - frac, form)
         kind = f"int{wide}_t"
         return f"({kind}){name} * {_power(kind, frac - form.frac)}" if frac > form.frac else f"({kind}){name}"
 
-    def _scaled(self, text, wide, shift, out):
+    def scaled(self, text, wide, shift, out):
         """`text`, of so many bits, times 2**-shift in the format `out`."""
         if shift > FURTHEST:
             return "0"

@@ -16,7 +16,12 @@ _WORDS = (
     "protected try catch throw operator using virtual friend bool true false explicit export mutable typename "
     "main"
 )
-RESERVED = frozenset(_WORDS.split())
+_HEADERS = (
+    "assert complex ctype errno fenv float inttypes iso646 limits locale math setjmp signal stdalign stdarg stdatomic "
+    "stdbool stddef stdint stdio stdlib stdnoreturn string tgmath threads time uchar wchar wctype"
+)
+_FILES = "test_main cortex_m3"  # what else an export writes
+RESERVED = frozenset([*_WORDS.split(), *_HEADERS.split(), *_FILES.split()])
 PER_LINE = 100
 
 
@@ -62,9 +67,14 @@ class Source:
 def check_identifier(name):
     """`name` if it can begin C's identifiers; ValueError otherwise."""
     if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]{0,39}", name) or name in RESERVED:
-        told = "give a letter and at most 39 more letters, digits or underscores, and no word of C or C++"
+        told = "give a letter and at most 39 more letters, digits or underscores, and no word or header of C or C++"
         raise ValueError(f"name={name!r} is no name that C can use: {told}")
     return name
+
+
+def comment(text):
+    """`text` as it may stand in a comment, in ASCII."""
+    return text.replace("*/", "* /").encode("ascii", "replace").decode()
 
 
 def smallest(most, signed=False):

@@ -3,7 +3,6 @@
 import numpy as np
 
 from evsim.emit.text import listed, smallest
-from evsim.fixed.golden import Golden
 
 SOAK = 1000  # random steps
 RESET = 512  # a new sequence begins once in so many steps
@@ -16,13 +15,13 @@ def random_inputs(n_in, top, steps, seed=1):
     """List of sequences (steps, n_in) of mantissas, and zeros, that test_main.c draws too, by a 32-bit xorshift."""
     found, rows = [], []
     for _ in range(steps):
-        seed = _after(seed)
+        seed = after(seed)
         if seed % RESET == 0 and rows:
             found.append(rows)
             rows = []
         row = [0] * n_in
         for j in range(n_in):
-            seed = _after(seed)
+            seed = after(seed)
             if seed & 3 == 0:
                 size = (seed >> 16) % (top + 1) >> ((seed >> 2) & 7 if top > 255 else 0)
                 row[j] = -size if (seed >> 5) & 1 else size
@@ -30,28 +29,31 @@ def random_inputs(n_in, top, steps, seed=1):
     return [np.array(rows, np.int64) for rows in [*found, rows]]
 
 
-def golden_hash(fixed, steps=SOAK):
-    """The hash that test_main.c must print: of every event of every layer and every output, in random steps."""
+def golden_hash(golden, fixed, steps=SOAK):
+    """The hash that test_main.c must print: of every event of every layer and every output, in random steps.
+
+    golden: the `evsim.fixed.golden.Golden` of the `FixedNetwork` fixed, or what stands in for it.
+    """
     state = BASIS
     for x in random_inputs(fixed.n_in, fixed.given.top, steps):
-        out, events = Golden(fixed).run(x[None])
+        out, events = golden.run(x[None])
         for t in range(len(x)):
             for shown in events:
                 units = np.flatnonzero(shown[0, t]).tolist()
-                state = _hashed(state, [len(units)])
+                state = hashed(state, [len(units)])
                 for i in units:
-                    state = _hashed(state, [i, int(shown[0, t, i])])
-            state = _hashed(state, out[0, t].tolist())
+                    state = hashed(state, [i, int(shown[0, t, i])])
+            state = hashed(state, out[0, t].tolist())
     return state
 
 
-def _hashed(state, words):
+def hashed(state, words):
     for word in words:
         state = ((state ^ (word & WORD)) * PRIME) & WORD
     return state
 
 
-def _after(seed):
+def after(seed):
     seed ^= (seed << 13) & WORD
     seed ^= seed >> 17
     return seed ^ ((seed << 5) & WORD)
@@ -84,7 +86,7 @@ def test_main(model, x, events, out, steps=SOAK, begin="", more=("", "")):
     told = [f"        hash = hash_events(hash, state.{one}_events, state.{one}_spoken);" for one in layers]
     soak = _SOAK.format(
         p=p, u=u, steps=steps, reset=RESET, hashes="\n".join(told), basis=BASIS, prime=PRIME,
-        wanted=golden_hash(fixed, steps), shift="(r >> 2) & 7u" if fixed.given.top > 255 else "0u",
+        wanted=golden_hash(model.golden(), fixed, steps), shift="(r >> 2) & 7u" if fixed.given.top > 255 else "0u",
     )  # fmt: skip
     call = "\n    failed |= random_steps();"
     return _MAIN.format(**about, equal="a == b", math="", soak=soak + more[0], call=call + more[1])
@@ -201,26 +203,34 @@ static uint32_t after(uint32_t r)
     return r ^ (r << 5);
 }}
 
-/* Random inputs; the hash of all events and outputs is the golden model's. */
+/* Random inputs, and now and then a reset before them; returns how many. */
+static size_t draw(uint32_t *seed)
+{{
+    size_t n = 0;
+    uint32_t r = after(*seed);
+    if (r % {reset}u == 0u) {{
+        (void){p}_reset(&state);
+    }}
+    for (size_t j = 0; j < {u}_INPUTS; ++j) {{
+        r = after(r);
+        if ((r & 3u) == 0u) {{
+            const int32_t size = (int32_t)((r >> 16) % ({u}_INPUT_TOP + 1u) >> ({shift}));
+            heard[n].index = (uint16_t)j;
+            heard[n].value = ({p}_value)(((r >> 5) & 1u) != 0u ? -size : size);
+            ++n;
+        }}
+    }}
+    *seed = r;
+    return n;
+}}
+
+/* The hash of all events and outputs is the golden model's. */
 static int random_steps(void)
 {{
-    uint32_t r = 1u, hash = {basis}u;
+    uint32_t seed = 1u, hash = {basis}u;
     (void){p}_reset(&state);
     for (size_t t = 0; t < {steps}u; ++t) {{
-        size_t n = 0;
-        r = after(r);
-        if (r % {reset}u == 0u) {{
-            (void){p}_reset(&state);
-        }}
-        for (size_t j = 0; j < {u}_INPUTS; ++j) {{
-            r = after(r);
-            if ((r & 3u) == 0u) {{
-                const int32_t size = (int32_t)((r >> 16) % ({u}_INPUT_TOP + 1u) >> ({shift}));
-                heard[n].index = (uint16_t)j;
-                heard[n].value = ({p}_value)(((r >> 5) & 1u) != 0u ? -size : size);
-                ++n;
-            }}
-        }}
+        const size_t n = draw(&seed);
         if ({p}_step(&state, heard, n, NULL, 0, NULL) != {u}_OK) {{
             printf("FAILED: random step %lu was refused\\n", (unsigned long)t);
             return 1;

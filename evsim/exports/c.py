@@ -5,9 +5,11 @@ from pathlib import Path
 
 import numpy as np
 
-from evsim.check import check_dtype
+from evsim.check import check_count, check_dtype
 from evsim.checkpoint import rebuild
 from evsim.emit.build import build_files
+from evsim.emit.fixed_learn import FixedLearningModel, fixed_learner
+from evsim.emit.fixed_lesson import fixed_lesson
 from evsim.emit.footprint import footprint, report
 from evsim.emit.learn_model import LearningModel
 from evsim.emit.learn_plan import plan_learner
@@ -16,9 +18,8 @@ from evsim.emit.learn_vectors import learning_test, record_learning
 from evsim.emit.model import Model
 from evsim.emit.text import check_identifier
 from evsim.emit.vectors import SOAK, test_main
-from evsim.exports.trace import choose_inputs
+from evsim.exports.trace import SEQUENCES, choose_inputs
 from evsim.files import write_text
-from evsim.fixed.golden import Golden
 from evsim.fixed.parts import divide
 from evsim.fixed.quantise import check_bits, quantise
 from evsim.sample import sample
@@ -27,16 +28,19 @@ TRIED = 128, 256  # sequences, and steps of each, by which scales are chosen
 
 
 def export(
-    trained, out, force=False, bits=None, state_bits=None, name="model", soak=SOAK, learn=False, method=None, ram=None
-):
+    trained, out, force=False, bits=None, state_bits=None, name="model", vectors=SEQUENCES, soak=SOAK, learn=False,
+    method=None, ram=None,
+):  # fmt: skip
     """C99 for microcontrollers: model.h, model.c, a test with recorded vectors, a Makefile and a memory report.
 
     out: the folder to write. bits: of weights, 4, 8 or 16, for fixed point, whose scales are chosen on the run's
     training split; None: float32. state_bits: of states and events in fixed point, 16 (if None) or 32. name: what files
-    and identifiers begin with. soak: random steps of the test, in fixed point.
-    learn: the learner too, in float32: SGD on the run's loss, by exact real-time recurrent learning; method: by another
-    of `evsim.emit.learn_plan.METHODS` ("exact", "snap1", "eprop", "readout"). ram: bytes (or "64K") that its state may
-    take.
+    and identifiers begin with. vectors: how many of the task's test sequences the test has on record, at most; soak:
+    its random steps, in fixed point.
+
+    learn: the learner too: SGD on the run's loss, in float32 by exact real-time recurrent learning, in fixed point of
+    the readout alone; method: by another of `evsim.emit.learn_plan.METHODS` ("exact", "snap1", "eprop", "readout").
+    ram: bytes (or "64K") that its state may take.
 
     Returns a dict: path, bytes (of all files), arithmetic, digest, and what `evsim.emit.footprint` finds. ValueError,
     and nothing written, for a folder that exists (without force: with it, files of the same names are replaced), for
@@ -45,31 +49,36 @@ def export(
     check_identifier(name)
     out = _folder(out, force)
     net = _in_float32(trained.net)
-    inputs, told = choose_inputs(net, trained.task)
+    inputs, told = choose_inputs(net, trained.task, check_count("vectors", vectors))
     learn, extra = _learns(learn, method, ram, bits), {}
+    loss = getattr(trained, "loss", None) or "cross_entropy"
     if bits is None:
         if state_bits is not None:
             raise ValueError("--state-bits is of fixed point: give --bits too")
         model, recorded = Model(divide(net), name), _recorded(net, inputs)
         if learn:
-            loss = getattr(trained, "loss", None) or "cross_entropy"
             extra["learner"] = check_ram(net, learn, loss, ram)
             model = LearningModel(divide(net), name, plan_learner(net, learn), loss)
     else:
-        check_bits(bits, state_bits or 16)
+        state_bits = 16 if state_bits is None else state_bits
+        check_bits(bits, state_bits)
         tried = sample(net, trained.task, "train", *TRIED)[0] if trained.task else inputs
-        fixed = quantise(net, tried, bits, state_bits or 16)
-        model, recorded = Model(fixed.parts, name, fixed), _golden(fixed, inputs)
+        fixed = quantise(net, tried, bits, state_bits)
+        model = FixedLearningModel(fixed, name, loss) if learn else Model(fixed.parts, name, fixed)
+        recorded = _golden(model, inputs)
+        if learn:
+            extra["learner"] = fixed_learner(model, ram)
     found = footprint(model, *recorded[:2])
     about = {
-        "arithmetic": "float32" if bits is None else f"fixed point, {bits} bits, states {state_bits or 16}",
-        "digest": f"{model.digest():08X}", "trace": told, **found, **extra,
+        "arithmetic": "float32" if bits is None else f"fixed point, {bits} bits, states {state_bits}",
+        "digest": f"{model.digest():08X}", "trace": told, "steps": sum(map(len, inputs)), **found,
+        **extra,
     }  # fmt: skip
     memory, main = report(model, found, name), test_main(model, *recorded, steps=soak)
-    if isinstance(model, LearningModel):
+    if learn:
         memory += learner_report(extra["learner"])
-        lesson = learning_test(model, record_learning(model.plan, model.loss, inputs))
-        main = test_main(model, *recorded, begin=f"(void){name}_init(&state);", more=lesson)
+        lesson = _lesson(model, inputs)
+        main = test_main(model, *recorded, steps=soak, begin=f"(void){name}_init(&state);", more=lesson)
     texts = {
         f"{name}.h": model.header(), f"{name}.c": model.code(), "test_main.c": main,
         **build_files(name), "MEMORY.md": memory, "memory.json": json.dumps(about, indent=2) + "\n",
@@ -87,9 +96,17 @@ def _learns(learn, method, ram, bits):
         if ram is not None:
             raise ValueError("--ram is of the learner: give --learn too")
         return ""
-    if bits is not None:
-        raise ValueError("the learner is in float32: give --bits, or --learn and --method, but not both")
-    return method or "exact"
+    if bits is not None and method not in (None, "readout"):
+        told = "in fixed point the readout alone learns"
+        raise ValueError(f"--method {method} is of float32, for {told}: leave --bits out, or choose --method readout")
+    return method or ("exact" if bits is None else "readout")
+
+
+def _lesson(model, inputs):
+    """(functions, calls) by which test_main.c tries the learner."""
+    if isinstance(model, FixedLearningModel):
+        return fixed_lesson(model)
+    return learning_test(model, record_learning(model.plan, model.loss, inputs))
 
 
 def _folder(out, force):
@@ -117,8 +134,8 @@ def _recorded(net, inputs):
     return inputs, [events for _, events in ran], [out for out, _ in ran]
 
 
-def _golden(fixed, inputs):
+def _golden(model, inputs):
     """The same of the golden model, in mantissas."""
-    given = [fixed.given.quantise(x) for x in inputs]
-    ran = [Golden(fixed).run(x[None]) for x in given]
+    given = [model.fixed.given.quantise(x) for x in inputs]
+    ran = [model.golden().run(x[None]) for x in given]
     return given, [[shown[0] for shown in events] for _, events in ran], [out[0] for out, _ in ran]

@@ -27,14 +27,16 @@ def record(net, task=None):
     return found, told
 
 
-def choose_inputs(net, task=None):
-    """(list of sequences (steps, n_in), where they come from), as `record` takes them."""
-    return _drawn(net) if task is None else _of_task(net, task)
+def choose_inputs(net, task=None, sequences=SEQUENCES):
+    """(list of sequences (steps, n_in), where they come from), as `record` takes them; of a task at most so many."""
+    return _drawn(net) if task is None else _of_task(net, task, sequences)
 
 
-def _of_task(net, task):
+def _of_task(net, task, sequences):
     """Sequences that lie evenly in the test split, each up to its end or to STEPS."""
-    inputs, places = sample(net, task, "test", SEQUENCES, STEPS)
+    inputs, places = sample(net, task, "test", sequences, STEPS)
+    if len(places) > 2 * SEQUENCES:
+        return inputs, f"{task.name}, {len(places)} test sequences"
     return inputs, f"{task.name}, test sequences {', '.join(map(str, places))}"
 
 

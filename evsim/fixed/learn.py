@@ -10,7 +10,8 @@ import numpy as np
 
 from evsim.check import check_choice
 from evsim.fixed.format import Format, align, requantise
-from evsim.fixed.table import Table
+from evsim.fixed.golden import Golden
+from evsim.fixed.table import Table, widest
 from evsim.loss import KINDS
 from evsim.program import SIGMOID
 
@@ -57,10 +58,9 @@ def plan(fixed, loss):
     if readout.kind != "linear":
         raise ValueError(f"a {readout.kind} readout learns in float32 only: leave --bits out, or train a linear one")
     most = max(np.abs(side).max(initial=2.0**-10) for side in values(fixed))
-    out = fixed.out_format
-    return Learned(
-        Format.fit(ROOM * most, 16), fixed.parts[-2].y_format, Format(out.bits, out.frac - ROOM.bit_length() + 1), loss
-    )
+    bits = fixed.state_bits
+    out = Format(bits, min(fixed.out_format.frac - ROOM.bit_length() + 1, widest(bits)))
+    return Learned(Format.fit(ROOM * most, 16), fixed.parts[-2].y_format, out, loss)
 
 
 def values(fixed):
@@ -76,14 +76,15 @@ def exp_points():
     return Format(ERROR + 1, ERROR).quantise(1 - np.exp(-x))
 
 
-class GoldenReadout:
-    """A readout that learns, in integers. weight (n_out, n), bias (n_out,): latent mantissas, int64.
+class GoldenReadout(Golden):
+    """A `FixedNetwork` whose readout learns, in integers. weight (n_out, n), bias (n_out,): latent mantissas, int64.
 
     ValueError as `plan` has it.
     """
 
     def __init__(self, fixed, loss):
         self.plan = plan(fixed, loss)
+        super().__init__(fixed)
         weight, bias = values(fixed)
         self.weight, self.bias = self.plan.latent.quantise(weight), self.plan.latent.quantise(bias)
         self.zero_gradients()
@@ -91,11 +92,15 @@ class GoldenReadout:
     def zero_gradients(self):
         self.d_weight, self.d_bias = np.zeros_like(self.weight), np.zeros_like(self.bias)
 
+    def run(self, x):
+        _, events = super().run(x)
+        return self.read_out(events[-1]), events
+
     def read_out(self, y):
-        """Outputs (n_out,) from events (n,), mantissas."""
+        """Outputs (..., n_out) from events (..., n), mantissas."""
         plan = self.plan
         seen = requantise(self.weight, BELOW, 16)
-        total = seen @ y + align(self.bias, plan.latent, plan.sum_frac)
+        total = y @ seen.T + align(self.bias, plan.latent, plan.sum_frac)
         return requantise(total, plan.sum_frac - plan.out.frac, plan.out.bits)
 
     def error(self, out, target):

@@ -73,10 +73,13 @@ class _Lowering:
 
 def binary(program):
     """For each operation of a lowered program, whether its value is 0 or 1: an event, perhaps one that was kept."""
-    return [
-        op.head == GREATER or (op.head == KEPT and program.ops[program.kept[op.index]].head == GREATER)
-        for op in program.ops
-    ]
+    found = [op.head == GREATER for op in program.ops]
+    for _ in program.kept:  # what was kept may be kept on
+        found = [
+            found[program.kept[op.index]] if op.head == KEPT else one
+            for op, one in zip(program.ops, found, strict=True)
+        ]
+    return found
 
 
 def _sigmoid(x):

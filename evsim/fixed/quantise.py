@@ -126,8 +126,8 @@ def _quantised(part, most, heard, bits, state_bits):
     for place, op in enumerate(part.program.ops):
         if op.head == CONSTANT:
             constants[op.index] = formats[place].quantise(part.constants[op.index])
-    weights = [Format.best(side.weight, bits) for side in part.sides]
-    spoken = [heard, formats[part.program.y]][: len(weights)]
+    spoken = [heard, formats[part.program.y]][: len(part.sides)]
+    weights = _weight_formats(part, spoken, formats, bits)
     sides, total, bias = _sum(part, weights, spoken, formats)
     fields = {name: getattr(part, name) for name in ("name", "kind", "units", "channels", "kept", "program")}
     inp, rec = [*sides, None][:2]
@@ -159,29 +159,61 @@ def _formats(part, most, bits):
 
 
 def _as_kept(program, formats):
-    """The same, with what is read as kept in the format in which it was computed."""
-    return [formats[program.kept[op.index]] if op.head == KEPT else form for op, form in zip(program.ops, formats)]
+    """The same, with what is read as kept in the format in which it was computed, however often it was kept on."""
+    for _ in program.kept:
+        formats = [
+            formats[program.kept[op.index]] if op.head == KEPT else form
+            for op, form in zip(program.ops, formats, strict=True)
+        ]
+    return formats
+
+
+def _weight_formats(part, spoken, formats, bits):
+    """Of each side. Where no weight is but 0, a format that leaves the sums' frac to the other side, or to channels."""
+    found = [Format.best(side.weight, bits) for side in part.sides]
+    loud = [side.weight.any() for side in part.sides]
+    sums = [form.frac + said.frac for form, said, one in zip(found, spoken, loud, strict=True) if one]
+    if not sums:
+        sums = [form.frac for op, form in zip(part.program.ops, formats, strict=True) if op.head == CHANNEL] or [0]
+    return [
+        form if one else replace(form, frac=max(sums) - said.frac)
+        for form, said, one in zip(found, spoken, loud, strict=True)
+    ]
 
 
 def _sum(part, weights, spoken, formats):
     """(sides in mantissas, `Sum`, biases in mantissas), for formats of weights and of what each side hears.
 
-    Weights of one side become coarser where no sum could hold both sides otherwise.
+    Weights of one side become coarser where no sum could hold both sides otherwise. Where there is room, sums are as
+    fine as the channels to which they are rounded: biases are, even where weights of a few bits meet events of one.
     """
-    rounded = [form.frac for op, form in zip(part.program.ops, formats) if op.head == CHANNEL]
+    rounded = [form.frac for op, form in zip(part.program.ops, formats, strict=True) if op.head == CHANNEL]
     while True:
         fracs = [weight.frac + said.frac for weight, said in zip(weights, spoken, strict=True)]
-        frac = max(fracs)
-        shifts = tuple(frac - one for one in fracs)
         sides = [replace(side, weight=form.quantise(side.weight)) for side, form in zip(part.sides, weights)]
-        bound = np.ldexp(np.abs(part.bias), frac).T + 1
-        for side, said, shift in zip(sides, spoken, shifts):
-            loudest = 2.0**shift * said.top
-            bound[:, list(side.fed)] += np.maximum(side.largest(part.units), 1) * loudest
-        most = bound.max(initial=0)
-        if most < 2.0**FURTHEST:
-            bias = np.floor(np.ldexp(part.bias, frac) + 0.5).astype(np.int64)
-            narrow = most < 2.0**30 and frac - min(rounded, default=frac) <= 30
-            return sides, Sum(frac, 32 if narrow else 64, shifts, tuple(weights)), bias
+        frac = max(fracs)
+        if _most(part, sides, spoken, fracs, frac) < 2.0**FURTHEST:
+            break
         finer = int(np.argmax(fracs))
         weights[finer] = replace(weights[finer], frac=weights[finer].frac - 1)
+
+    def narrow(frac):
+        return _most(part, sides, spoken, fracs, frac) < 2.0**30 and frac - min(rounded, default=frac) <= 30
+
+    def fits(frac):
+        return narrow(frac) if is_narrow else _most(part, sides, spoken, fracs, frac) < 2.0**FURTHEST
+
+    is_narrow = narrow(frac)
+    while frac < max(rounded, default=frac) and fits(frac + 1):
+        frac += 1
+    bias = np.floor(np.ldexp(part.bias, frac) + 0.5).astype(np.int64)
+    shifts = tuple(frac - one for one in fracs)
+    return sides, Sum(frac, 32 if is_narrow else 64, shifts, tuple(weights)), bias
+
+
+def _most(part, sides, spoken, fracs, frac):
+    """What no |sum| of the part is above, in mantissas of that frac, and no |bias| or what is heard, shifted."""
+    bound = np.ldexp(np.abs(part.bias), frac).T + 1
+    for side, said, one in zip(sides, spoken, fracs, strict=True):
+        bound[:, list(side.fed)] += np.maximum(side.largest(part.units), 1) * (2.0 ** (frac - one) * said.top)
+    return bound.max(initial=0)
