@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from device import Device, apart, needs_gcc
-from oracle import KINDS, SURROGATES, all_trained, sequence, targets_for
+from oracle import KINDS, READOUTS, SURROGATES, all_trained, learnable, network, sequence, targets_for
 
 import evsim
 
@@ -32,6 +32,9 @@ OPTIONS = [
     (("alif",), "exact", "linear", "mse", {"detach_reset": True}),
     (("egru",), "exact", "linear", "mse", SURROGATES["superspike"]),
     (("cubalif",), "exact", "linear", "mse", SURROGATES["superspike"]),
+    (("evrnn",), "exact", "linear", "mse", SURROGATES["boxcar"]),
+    (("lif-zero", "egru"), "exact", "linear", "mse", SURROGATES["boxcar"]),
+    (("egru",), "exact", "leaky", "mse", {"always": True}),
     (("adlif-zero",), "exact", "leaky", "mse", {"density": 1.0, "density_in": 0.6}),
     (("egru",), "exact", "linear", "cross_entropy", {"learn_threshold": False, "density": 1.0}),
     (("lif",), "exact", "linear", "cross_entropy", {"mask_rec": np.zeros((9, 9), bool)}),
@@ -52,6 +55,12 @@ def name(case):
     return "-".join([*kinds, method, readout, loss, *(k if np.ndim(v) else f"{k}={v}" for k, v in options.items())])
 
 
+def shown(net, learner):
+    """Which units of each layer had an event at evsim's last step: list of sets."""
+    y, places = learner._forward.y[0, learner._open], net.layout.layers[: len(net.layers)]
+    return [set(np.flatnonzero(y[p.first : p.first + p.units])) for p in places]
+
+
 def side_by_side(device, learner, net, seed, steps, rate=None):
     """Run both; with a rate, update at every step. Returns at how many steps their events differed."""
     x, targets = sequence(net, steps, seed), targets_for(net, learner.loss_kind, (steps,), seed)
@@ -63,9 +72,7 @@ def side_by_side(device, learner, net, seed, steps, rate=None):
         target = targets[t] if rate or t % 3 else None
         learner.step(x[t], target)
         device.step(x[t], target)
-        shown = learner._forward.y[0, learner._open]
-        places = net.layout.layers[: len(net.layers)]
-        flips += device.spoken() != [set(np.flatnonzero(shown[p.first : p.first + p.units])) for p in places]
+        flips += device.spoken() != shown(net, learner)
         if rate:
             learner.update(optimizer, clip=CLIP)
             assert device.update(rate, CLIP) == 0
@@ -100,6 +107,26 @@ def test_gradients_and_weights_are_those_of_evsim(case, tmp_path):
     assert apart(device.weights, net.trained) < 1e-4
     assert apart(device.weights - trained, net.trained - trained) < 1e-3  # what was learnt, by itself
     assert device.state.loss == 0 and not device.gradient.any()
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_networks_of_any_shape(seed, tmp_path):
+    """Cells, depth, sizes from 1 unit on, masks, method, loss and what is trained are drawn; gcc has no warnings."""
+    rng = np.random.default_rng([seed, 9])
+    kinds = tuple(str(kind) for kind in rng.choice(list(KINDS), rng.integers(1, 4)))
+    method, loss, readout = (str(rng.choice(some)) for some in (list(ENGINES), LOSSES, READOUTS))
+    options = {
+        "density": rng.choice([0.05, 0.3, 1.0]), "density_in": rng.choice([0.3, 1.0]),
+        "detach_reset": bool(rng.random() < 0.3), **SURROGATES[str(rng.choice(list(SURROGATES)))],
+        **{name: bool(rng.random() < 0.6) for name in learnable(kinds, readout)},
+    }  # fmt: skip
+    units = [int(n) for n in rng.choice([1, 2, 5, 17, 40], 3)]
+    net = network(
+        kinds, units, *map(int, rng.integers(1, 6, 2)), seed, dtype="float32", spread=True, readout=readout, **options
+    )
+    device, learner = Device(net, tmp_path, method, loss), ENGINES[method](net, loss)
+    assert side_by_side(device, learner, net, 0, 25) == 0
+    assert apart(device.gradient, learner.gradient()) < 1e-4
 
 
 # What must show: (what is changed in the C, by what)

@@ -11,6 +11,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from compiled import needs_arm
 from device import WARN, Device, needs_gcc
 from oracle import all_trained, sequence, targets_for
 
@@ -192,6 +193,15 @@ def test_the_exported_test_passes_under_sanitizers(stack, method, readout, tmp_p
     assert code.read_text() != text and make().returncode
 
 
+@needs_arm
+@pytest.mark.parametrize(("stack", "method"), [(("egru", "alif"), "exact"), (("cubalif",), "snap1")], ids=str)
+def test_on_a_cortex_m3(stack, method, tmp_path):
+    """Hundreds of updates in software floating point, and another libm: the weights on record."""
+    c.export(trained(all_trained(stack, dtype="float32")), tmp_path / "m", method=method)
+    done = subprocess.run(["make", "m3"], cwd=tmp_path / "m", capture_output=True, text=True, check=False)
+    assert not done.returncode and re.search(r"lesson: \d\d+ updates", done.stdout), done.stdout + done.stderr
+
+
 def test_the_most_stack_is_that_of_the_deepest_chain():
     code = """static float low(float x)
 {
@@ -217,6 +227,17 @@ status model_step(state *s)
     assert worst_stack(usage, code) == 132
     assert worst_stack(usage.replace("100", "0"), code) == 32
     assert worst_stack(usage, code.replace("    side(s, low(1), 2);\n", "")) == 108
+
+
+@pytest.mark.parametrize("learn", [False, True])
+def test_a_network_that_grows_without_bound_is_refused(learn, tmp_path):
+    net = evsim.Network(6, [evsim.EvRNN(12)], evsim.Readout(3), seed=2)
+    values = net.parameters()
+    values["layers.0.weight_rec"] *= 9
+    net.load_parameters(values)
+    with pytest.raises(ValueError, match=r"outputs are no numbers from step \d+ of sequence 0 on"):
+        c.export(trained(net), tmp_path / "m", learn=learn)
+    assert not (tmp_path / "m").exists()
 
 
 def test_updates_on_record_are_those_of_evsim():

@@ -6,12 +6,14 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from evsim.checkpoint import rebuild
+from evsim.emit.learn_report import multiply_adds
 from evsim.emit.text import number
 from evsim.emit.vectors import event_tables, table
 from evsim.optim import SGD, clip_scale
 from evsim.registry import lookup
 
 STEPS, UPDATES = 32, 500  # of a sequence, after which state is reset; and at most in all, one at each step
+WORK = 2 * 10**8  # multiply-adds that they may take, but for the first STEPS of them
 RATE, CLIP = 1e-3, 1.0
 TOLERANCE = 1e-4  # of weights, beside the largest
 NEAR = 1e-3  # by how much outputs in both precisions may differ before an event must have come in one alone
@@ -32,9 +34,9 @@ def record_learning(plan, loss, inputs):
     inputs: list of sequences, from which steps are taken in turn. It ends where float32 and float64 come to different
     outputs: from there on other roundings than evsim's may come to other events.
     """
+    updates = min(UPDATES, max(STEPS, WORK // multiply_adds(plan)["total"]))
     x = np.concatenate([one[:STEPS] for one in inputs])
-    x = np.resize(x, (UPDATES, x.shape[1])) if len(x) else np.zeros((UPDATES, plan.net.n_in))
-    x = x.astype(np.float32)
+    x = np.resize(x, (updates, x.shape[1])).astype(np.float32)
     rng = np.random.default_rng(0)
     classes = loss == "cross_entropy"
     targets = rng.integers(plan.net.n_out, size=len(x)) if classes else rng.random((len(x), plan.net.n_out))
@@ -50,7 +52,7 @@ def record_learning(plan, loss, inputs):
 
 
 def follow_learning(net, plan, loss, x, targets):
-    """Yields (outputs, what is trained after the update) of each step; `net` is changed."""
+    """Yields (outputs, what is trained after the update) of each step, until it diverges; `net` is changed."""
     kind, options = ENGINES[plan.method]
     learner: Any = lookup("learner", kind)(net, loss=loss, **options)
     optimizer = SGD(RATE)
@@ -60,6 +62,8 @@ def follow_learning(net, plan, loss, x, targets):
         out = learner.step(given, target)
         gradient = learner.gradient()
         gradient[: plan.base] = 0
+        if not np.isfinite(gradient).all():
+            return
         gradient *= clip_scale(gradient, CLIP)
         optimizer.apply(net.trained, gradient)
         net.project()

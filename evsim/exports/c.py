@@ -129,8 +129,13 @@ def _in_float32(net):
 
 
 def _recorded(net, inputs):
-    """(inputs, for each the layers' events, for each the outputs)."""
+    """(inputs, for each the layers' events, for each the outputs); ValueError if these are not finite."""
     ran = [net.run(x, record_events=True) for x in inputs]
+    for s, (out, _) in enumerate(ran):
+        wrong = np.flatnonzero(~np.isfinite(out).all(1))
+        if len(wrong):
+            told = f"outputs are no numbers from step {wrong[0]} of sequence {s} on"
+            raise ValueError(f"{told}, so there is nothing to compare C with: train the network again")
     return inputs, [events for _, events in ran], [out for out, _ in ran]
 
 
