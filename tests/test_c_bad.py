@@ -17,7 +17,7 @@ from evsim.exports import c
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory):
-    """A folder with r, a run; big.npz, a checkpoint whose weights no scale holds; there, an export beside other files."""
+    """A folder with r, a run; big.npz, a checkpoint whose weights no scale holds; there, with files of others."""
     place, before = tmp_path_factory.mktemp("runs"), Path.cwd()
     os.chdir(place)
     y = np.arange(48) % 2

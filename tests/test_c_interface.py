@@ -215,7 +215,10 @@ def test_tables_are_no_wider_than_they_must_be():
     assert kinds["many edges"]["rec_ptr"] == "uint32_t" and "rec_ptr" not in kinds["one unit"]
 
 
-@pytest.mark.parametrize("prefix", ["layer0", "layer1", "readout", "state", "step", "s", "heard", "X", "NULL", "a" * 40])
+CLASHES = ["layer0", "layer1", "readout", "state", "step", "s", "heard", "X", "NULL", "a" * 40]
+
+
+@pytest.mark.parametrize("prefix", CLASHES)
 def test_names_that_could_clash(prefix):
     fixed = quantise(odd.network(), [inputs()], 8, 16)
     for network_ in (fixed, proven.fixed("egru, adlif")):
