@@ -1,6 +1,7 @@
 """What a caller of the C meets: statuses, several states, sizes, C++, edge shapes, and no more of libc than needed."""
 
 import subprocess
+from dataclasses import replace
 
 import numpy as np
 import odd
@@ -10,8 +11,10 @@ from compiled import WARN, Library, _at, compile, folder, library, model_of, nee
 from quantised import inputs, network
 
 import evsim
+from evsim.emit.model import Model
 from evsim.emit.text import RESERVED, check_identifier
 from evsim.fixed.golden import Golden
+from evsim.fixed.parts import divide
 from evsim.fixed.quantise import quantise
 
 pytestmark = needs_gcc
@@ -212,7 +215,10 @@ def test_tables_are_no_wider_than_they_must_be():
     assert kinds["many edges"]["rec_ptr"] == "uint32_t" and "rec_ptr" not in kinds["one unit"]
 
 
-@pytest.mark.parametrize("prefix", ["layer0", "layer1", "readout", "state", "step", "s", "heard", "X", "NULL", "a" * 40])
+CLASHES = ["layer0", "layer1", "readout", "state", "step", "s", "heard", "X", "NULL", "a" * 40]
+
+
+@pytest.mark.parametrize("prefix", CLASHES)
 def test_names_that_could_clash(prefix):
     fixed = quantise(odd.network(), [inputs()], 8, 16)
     for network_ in (fixed, proven.fixed("egru, adlif")):
@@ -230,8 +236,7 @@ def test_names_that_c_cannot_use(name):
 
 
 def test_too_many_units_for_an_index():
-    class Part:
-        name, units = "layers.0", 65536
-
-    with pytest.raises(ValueError, match="more than 65535 units or inputs"):
-        model_of(type("Net", (), {"parts": [Part()], "bits": 8, "state_bits": 16})())
+    parts = divide(network(["lif"]))
+    parts[0] = replace(parts[0], units=65536)
+    with pytest.raises(ValueError, match=r"layers\.0 has more than 65535 units or inputs"):
+        Model(parts, "model")

@@ -16,7 +16,8 @@ from evsim.emit.footprint import measured, worst_stack
 
 pytestmark = needs_arm
 LINK = ("--specs=rdimon.specs", "-T", "cortex_m3.ld")
-SEMIHOSTING = ["-nographic", "-monitor", "none", "-serial", "none", "-semihosting-config", "enable=on,target=native", "-kernel"]
+SEMIHOSTING = ["-nographic", "-monitor", "none", "-serial", "none", "-semihosting-config"]
+SEMIHOSTING += ["enable=on,target=native", "-kernel"]
 
 
 def on_target(place, sources, *flags):

@@ -240,3 +240,12 @@ def test_biases_are_fine_where_weights_and_events_are_not(kind):
     for part, given in zip(fixed.parts, divide(net), strict=True):
         assert part.sum.bits == 32 and part.sum.frac >= max(form.frac for form in part.channel_formats.values())
         assert np.abs(part.bias * 2.0**-part.sum.frac - given.bias).max() <= 2.0 ** -(part.sum.frac + 1) < 1e-3
+
+
+def test_a_layer_that_was_silent_on_the_data_can_speak_later():
+    net = evsim.Network(3, [evsim.LIF(4)], evsim.Readout(2), seed=0)
+    fixed = quantise(net, [np.zeros((5, 3))], 8, 16)
+    for part in fixed.parts:
+        for op, form in zip(part.program.ops, part.formats, strict=True):
+            if op.head != "constant" and form.bits > 2:
+                assert form.value(form.top) >= 0.9

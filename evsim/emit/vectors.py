@@ -104,8 +104,8 @@ def event_tables(name, values, kind):
     counts = np.bincount(step, minlength=len(values))
     found = []
     for what, rows, type in (
-        ("count", counts, smallest(counts.max(initial=0))), ("index", unit, "uint16_t"),
-        ("value", values[step, unit], kind),
+        ("counts", counts, smallest(counts.max(initial=0))), ("indices", unit, "uint16_t"),
+        ("values", values[step, unit], kind),
     ):  # fmt: skip
         rows = rows if len(rows) else np.zeros(1, int)
         found.append(table(f"{name}_{what}", rows, type))
@@ -128,18 +128,18 @@ static int equal({value} a, {value} b)
 
 #define CHECK(name, events, spoken)                                                                         \\
     do {{                                                                                                   \\
-        int same = (spoken) == name##_count[step];                                                          \\
+        int same = (spoken) == name##_counts[step];                                                         \\
         for (size_t j = 0; same && j < (spoken); ++j) {{                                                    \\
-            same = (events)[j].index == name##_index[at_##name + j]                                         \\
-                && equal((events)[j].value, name##_value[at_##name + j]);                                   \\
+            same = (events)[j].index == name##_indices[at_##name + j]                                       \\
+                && equal((events)[j].value, name##_values[at_##name + j]);                                  \\
         }}                                                                                                  \\
         if (!same) {{                                                                                       \\
             printf("FAILED: sequence %lu, step %lu: events of " #name " differ\\n", (unsigned long)sequence,\\
                 (unsigned long)t);                                                                          \\
             return 1;                                                                                       \\
         }}                                                                                                  \\
-        at_##name += name##_count[step];                                                                    \\
-        total += name##_count[step];                                                                        \\
+        at_##name += name##_counts[step];                                                                   \\
+        total += name##_counts[step];                                                                       \\
     }} while (0)
 
 static int recorded_steps(void)
@@ -149,10 +149,10 @@ static int recorded_steps(void)
 {begin}    for (size_t sequence = 0; sequence < {sequences}u; ++sequence) {{
         (void){p}_reset(&state);
         for (size_t t = 0; t < lengths[sequence]; ++t, ++step) {{
-            const size_t n = heard_count[step];
+            const size_t n = heard_counts[step];
             for (size_t j = 0; j < n; ++j) {{
-                heard[j].index = heard_index[at_heard + j];
-                heard[j].value = heard_value[at_heard + j];
+                heard[j].index = heard_indices[at_heard + j];
+                heard[j].value = heard_values[at_heard + j];
             }}
             at_heard += n;
             if ({p}_step(&state, heard, n, NULL, 0, NULL) != {u}_OK) {{

@@ -47,6 +47,7 @@ def export(
     other widths, a name that C cannot use, and networks that do not fit, or whose learner does not.
     """
     check_identifier(name)
+    check_count("soak", soak)
     out = _folder(out, force)
     net = _in_float32(trained.net)
     inputs, told = choose_inputs(net, trained.task, check_count("vectors", vectors))

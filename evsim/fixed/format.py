@@ -67,9 +67,12 @@ def requantise(m, shift, bits):
 
 
 def common(one, other):
-    """The frac at which two mantissas of 32 bits or fewer are added without rounding, or nearly so if far apart."""
+    """The frac at which two mantissas are added, or compared, in 64 bits.
+
+    Exact if neither has more than 61 bits there: formats of 16 bits up to 45 apart, of 32 bits up to 29.
+    """
     low, high = sorted((one.frac, other.frac))
-    return min(high, low + 29)
+    return min(high, low + 61 - max(one.bits, other.bits))
 
 
 def align(m, given, frac):

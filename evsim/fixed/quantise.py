@@ -14,6 +14,7 @@ from evsim.program import CHANNEL, KEPT, MULTIPLY, NEGATE, SIGMOID, TANH
 
 BITS, STATE_BITS = (4, 8, 16), (16, 32)
 INPUT_BITS = 16
+UNTRIED = 1.0  # range of a value that was 0 throughout
 MARGIN = 1.25  # by which a value may be larger than it was on the data, before it saturates
 
 
@@ -151,9 +152,11 @@ def _formats(part, most, bits):
         elif op.head == MULTIPLY and any(is_bit[k] for k in op.parts):
             found.append(found[op.parts[1] if is_bit[op.parts[0]] else op.parts[0]])
         else:
-            margin = 1.0 if op.head == CONSTANT else MARGIN
             after = program.kept[op.index] if op.head == KEPT else place
-            form = Format.fit(max(most[place], most[after]) * margin, bits)
+            furthest = max(most[place], most[after]) * (1.0 if op.head == CONSTANT else MARGIN)
+            if op.head != CONSTANT and not furthest:
+                furthest = UNTRIED
+            form = Format.fit(furthest, bits)
             found.append(replace(form, frac=min(form.frac, widest(bits))) if place in coarse else form)
     return _as_kept(program, found)
 
