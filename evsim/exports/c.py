@@ -22,7 +22,7 @@ from evsim.exports.trace import SEQUENCES, choose_inputs
 from evsim.files import write_text
 from evsim.fixed.parts import divide
 from evsim.fixed.quantise import check_bits, quantise
-from evsim.sample import sample
+from evsim.sample import sample, score
 
 TRIED = 128, 256  # sequences, and steps of each, by which scales are chosen
 
@@ -69,7 +69,8 @@ def export(
         recorded = _golden(model, inputs)
         if learn:
             extra["learner"] = fixed_learner(model, ram)
-    found = footprint(model, *recorded[:2])
+    found = {"accuracy_on_record": _accuracy(net, trained.task, vectors, model, recorded[2])}
+    found |= footprint(model, *recorded[:2])
     about = {
         "arithmetic": "float32" if bits is None else f"fixed point, {bits} bits, states {state_bits}",
         "digest": f"{model.digest():08X}", "trace": told, "steps": sum(map(len, inputs)), **found,
@@ -108,6 +109,14 @@ def _lesson(model, inputs):
     if isinstance(model, FixedLearningModel):
         return fixed_lesson(model)
     return learning_test(model, record_learning(model.plan, model.loss, inputs))
+
+
+def _accuracy(net, task, vectors, model, out):
+    """Of the outputs on record; None without a task, and where there are no right answers."""
+    if task is None:
+        return None
+    said = out if model.fixed is None else [model.out_format.value(one) for one in out]
+    return score(net, task, "test", vectors, said)["accuracy"]
 
 
 def _folder(out, force):
