@@ -149,14 +149,17 @@ def test_no_more_work_is_done_than_is_said_and_none_for_silent_units(method, tmp
 
 @needs_gcc
 @pytest.mark.skipif(not shutil.which("g++"), reason="no g++ to compile the header with")
+@pytest.mark.parametrize("name", ["learn", "layer0", "readout", "weights"])
 @pytest.mark.parametrize("method", METHODS)
-def test_the_header_is_also_one_of_cpp(method, tmp_path):
-    net = all_trained(("alif", "egru"), dtype="float32", readout="leaky")
-    c.export(trained(net), tmp_path / "m", name="tiny", method=method)
-    (tmp_path / "m" / "use.cc").write_text('#include "tiny.h"\nint main() { tiny_state s; return tiny_init(&s); }\n')
-    flags = ["-std=c++11", *WARN[1:], "-c", "use.cc", "-o", "use.o"]
-    done = subprocess.run(["g++", *flags], cwd=tmp_path / "m", capture_output=True, text=True, check=False)
-    assert not done.returncode, done.stderr
+def test_the_header_is_also_one_of_cpp_and_names_do_not_clash(method, name, tmp_path):
+    net = all_trained(("alif", "egru"), dtype="float32", readout="leaky" if name == "learn" else "linear")
+    c.export(trained(net), tmp_path / "m", name=name, method=method)
+    use = f'#include "{name}.h"\nint main() {{ {name}_state s; return {name}_init(&s); }}\n'
+    (tmp_path / "m" / "use.cc").write_text(use)
+    for compiler, standard, file in (("g++", "-std=c++11", "use.cc"), ("gcc", "-std=c99", f"{name}.c")):
+        flags = [compiler, standard, *WARN[1:], "-c", file, "-o", "out.o"]
+        done = subprocess.run(flags, cwd=tmp_path / "m", capture_output=True, text=True, check=False)
+        assert not done.returncode, done.stderr
 
 
 @needs_gcc

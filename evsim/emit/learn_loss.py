@@ -82,7 +82,7 @@ ERRORS = {"cross_entropy": CROSS_ENTROPY, "binary_cross_entropy": BINARY, "mse":
 
 LINEAR = Template("""
 /* from d loss / d outputs: the readout's gradient */
-static void learn_readout($state *s)
+static void learn_outputs($state *s)
 {
     for (size_t k = 0; k < s->$spoken; ++k) {
         const size_t j = s->$events[k].index;
@@ -294,7 +294,7 @@ class LossWriter:
     def public(self):
         """The text of the functions that a caller calls."""
         plan = self.plan
-        learn = ([] if plan.leaky else ["learn_readout(state);"])
+        learn = ([] if plan.leaky else ["learn_outputs(state);"])
         if plan.layers:
             learn += [*([] if plan.leaky else ["learn_send(state);"]), "learn_read(state);"]
         bad = f"return {self.model.upper}_TARGET;"

@@ -151,7 +151,8 @@ def plan_learner(net, method="exact"):
     first = layout.layers[lowest].first if lowest < len(layout.layers) else layout.units
     base = int(layout.start[first:].min(initial=layout.unit_columns))
     blocks, at_of, width_of = _blocks(net, lowest, first, base, set_of_unit, sets)
-    plan = LearnPlan(net, method, base, layout.trained - base, method in ("exact", "snap1"), blocks)
+    chunk = int(min(CHUNK, blocks.width.max(initial=1)))
+    plan = LearnPlan(net, method, base, layout.trained - base, method in ("exact", "snap1"), blocks, chunk=chunk)
     for index in range(lowest, len(net.stack)):
         plan.layers.append(_layer(plan, index, first, at_of, width_of))
     return plan

@@ -101,13 +101,13 @@ static int lesson(void)
     size_t at = 0;
     (void){p}_init(&state);
     for (size_t t = 0; t < {steps}u; ++t) {{
-        const size_t n = lesson_count[t];
+        const size_t n = lesson_counts[t];
         if (t % {every}u == 0u) {{
             (void){p}_reset(&state);
         }}
         for (size_t j = 0; j < n; ++j) {{
-            heard[j].index = lesson_index[at + j];
-            heard[j].value = lesson_value[at + j];
+            heard[j].index = lesson_indices[at + j];
+            heard[j].value = lesson_values[at + j];
         }}
         at += n;
         if ({p}_step(&state, heard, n, NULL, 0, NULL) != {u}_OK || {p}_{learn} != {u}_OK
