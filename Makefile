@@ -45,7 +45,8 @@ test-all: lint  ## the same with every exactness case
 EMBEDDED := gcc-arm-none-eabi libnewlib-arm-none-eabi qemu-system-arm
 
 test-embedded: embedded-tools $(VENV)/.full  ## tests of the C export on a Cortex-M3 under QEMU; installs the tools
-	$(PINS) $(BIN)/python -m pytest -rs tests/test_embedded.py tests/test_c_learner_use.py::test_on_a_cortex_m3
+	$(PINS) $(BIN)/python -m pytest -rs tests/test_embedded.py \
+	  tests/test_c_learner_use.py::test_on_a_cortex_m3 tests/test_c_fixed_learn.py::test_so_they_are_on_a_cortex_m3
 
 embedded-tools:
 	@if command -v arm-none-eabi-gcc >/dev/null && command -v qemu-system-arm >/dev/null; then exit 0; fi; \
