@@ -18,6 +18,7 @@ def export(
     method: Annotated[str | None, Option(help="Of c: learn by exact, snap1, eprop or readout (alone).")] = None,
     ram: Annotated[str | None, Option(metavar="BYTES", help="Of c: what a learner may take, as in 64K.")] = None,
     state_bits: Annotated[int | None, Option("--state-bits", help="In fixed point: bits of a state.")] = None,
+    tune: Annotated[int | None, Option(metavar="EPOCHS", help="Of c, with --bits: go on training, rounded.")] = None,
     vectors: Annotated[int | None, Option(help="Of c: test sequences on record in its test.")] = None,
     name: Annotated[str | None, Option(help="Of c: what names of files and identifiers begin with.")] = None,
     allow_custom: Annotated[bool | None, Option("--allow-custom", help="Of nir: nodes that others may drop.")] = None,

@@ -4,6 +4,7 @@ import numpy as np
 
 from evsim.forward import Forward
 from evsim.opcount import EVENTS, PHI, STEPS, new_count
+from evsim.sample import choose
 from evsim.sequences import as_sequences, correct
 from evsim.task import Data
 
@@ -44,6 +45,16 @@ class Marks:
         """dict: loss, the mean over answers, and accuracy, None for mse."""
         right = self.right / self.judged if self.judged else None
         return {"loss": self.loss / max(self.answers, 1), "accuracy": right}
+
+
+def score(net, task, split, sequences, outputs):
+    """dict of loss and accuracy (None for mse) of outputs, a list of (steps, n_out), on sequences that
+    `evsim.sample.sample` takes."""
+    data, places = choose(net, task, split, sequences)
+    marks = Marks(task.loss)
+    for k, out in zip(places, outputs, strict=True):
+        marks.add(out, data.targets[k, : len(out)], data.answers[k, : len(out)])
+    return marks.told()
 
 
 def predict(net, x, lengths, loss):

@@ -18,18 +18,20 @@ from evsim.emit.learn_vectors import learning_test, record_learning
 from evsim.emit.model import Model
 from evsim.emit.text import check_identifier
 from evsim.emit.vectors import SOAK, test_main
+from evsim.evaluate import score
 from evsim.exports.trace import SEQUENCES, choose_inputs
 from evsim.files import write_text
 from evsim.fixed.parts import divide
-from evsim.fixed.quantise import check_bits, quantise
-from evsim.sample import sample, score
+from evsim.fixed.quantise import TRIED, check_bits, quantise
+from evsim.fixed.tune import tune as tuned
+from evsim.sample import sample
 
-TRIED = 128, 256  # sequences, and steps of each, by which scales are chosen
+STATE_BITS = 16  # where nothing else is said
 
 
 def export(
     trained, out, force=False, bits=None, state_bits=None, name="model", vectors=SEQUENCES, soak=SOAK, learn=False,
-    method=None, ram=None,
+    method=None, ram=None, tune=None,
 ):  # fmt: skip
     """C99 for microcontrollers: model.h, model.c, a test with recorded vectors, a Makefile and a memory report.
 
@@ -40,7 +42,8 @@ def export(
 
     learn: the learner too: SGD on the run's loss, in float32 by exact real-time recurrent learning, in fixed point of
     the readout alone; method: by another of `evsim.emit.learn_plan.METHODS` ("exact", "snap1", "eprop", "readout").
-    ram: bytes (or "64K") that its state may take.
+    ram: bytes (or "64K") that its state may take. tune: in fixed point, train on with rounded weights for so many
+    epochs before (`evsim.fixed.tune.tune`).
 
     Returns a dict: path, bytes (of all files), arithmetic, digest, and what `evsim.emit.footprint` finds. ValueError,
     and nothing written, for a folder that exists (without force: with it, files of the same names are replaced), for
@@ -49,41 +52,35 @@ def export(
     check_identifier(name)
     check_count("soak", soak)
     out = _folder(out, force)
-    net = _in_float32(trained.net)
-    inputs, told = choose_inputs(net, trained.task, check_count("vectors", vectors))
-    learn, extra = _learns(learn, method, ram, bits), {}
-    loss = getattr(trained, "loss", None) or "cross_entropy"
+    method = _method(learn, method, ram, bits)
+    if bits is None and (state_bits, tune) != (None, None):
+        raise ValueError(f"--{'state-bits' if tune is None else 'tune'} is of fixed point: give --bits too")
+    width = STATE_BITS if state_bits is None else state_bits
+    if bits is not None:
+        check_bits(bits, width)
+        if tune is not None:
+            trained = tuned(trained, bits, width, epochs=tune, show=True)
+    net, task, loss = _in_float32(trained.net), trained.task, getattr(trained, "loss", None) or "cross_entropy"
+    inputs, told = choose_inputs(net, task, check_count("vectors", vectors))
     if bits is None:
-        if state_bits is not None:
-            raise ValueError("--state-bits is of fixed point: give --bits too")
-        model, recorded = Model(divide(net), name), _recorded(net, inputs)
-        if learn:
-            extra["learner"] = check_ram(net, learn, loss, ram)
-            model = LearningModel(divide(net), name, plan_learner(net, learn), loss)
+        model, learner, lesson = _in_floats(net, name, method, loss, ram, inputs)
+        recorded = _recorded(net, inputs)
     else:
-        state_bits = 16 if state_bits is None else state_bits
-        check_bits(bits, state_bits)
-        tried = sample(net, trained.task, "train", *TRIED)[0] if trained.task else inputs
-        fixed = quantise(net, tried, bits, state_bits)
-        model = FixedLearningModel(fixed, name, loss) if learn else Model(fixed.parts, name, fixed)
+        tried = sample(net, task, "train", *TRIED)[0] if task else inputs
+        model, learner, lesson = _in_fixed_point(quantise(net, tried, bits, width), name, method, loss, ram)
         recorded = _golden(model, inputs)
-        if learn:
-            extra["learner"] = fixed_learner(model, ram)
-    found = {"accuracy_on_record": _accuracy(net, trained.task, vectors, model, recorded[2])}
-    found |= footprint(model, *recorded[:2])
     about = {
-        "arithmetic": "float32" if bits is None else f"fixed point, {bits} bits, states {state_bits}",
-        "digest": f"{model.digest():08X}", "trace": told, "steps": sum(map(len, inputs)), **found,
-        **extra,
+        "arithmetic": "float32" if bits is None else f"fixed point, {bits} bits, states {width}",
+        "digest": f"{model.digest():08X}", "trace": told, "steps": sum(map(len, inputs)),
+        "accuracy_on_record": _accuracy(net, task, vectors, model, recorded[2]), **footprint(model, *recorded[:2]),
+        **({"learner": learner} if learner else {}),
     }  # fmt: skip
-    memory, main = report(model, found, name), test_main(model, *recorded, steps=soak)
-    if learn:
-        memory += learner_report(extra["learner"])
-        lesson = _lesson(model, inputs)
-        main = test_main(model, *recorded, steps=soak, begin=f"(void){name}_init(&state);", more=lesson)
+    begin = f"(void){name}_init(&state);" if learner else ""
     texts = {
-        f"{name}.h": model.header(), f"{name}.c": model.code(), "test_main.c": main,
-        **build_files(name), "MEMORY.md": memory, "memory.json": json.dumps(about, indent=2) + "\n",
+        f"{name}.h": model.header(), f"{name}.c": model.code(),
+        "test_main.c": test_main(model, *recorded, steps=soak, begin=begin, more=lesson), **build_files(name),
+        "MEMORY.md": report(model, about, name) + (learner_report(learner) if learner else ""),
+        "memory.json": json.dumps(about, indent=2) + "\n",
     }  # fmt: skip
     out.mkdir(exist_ok=True)
     for file, text in texts.items():
@@ -92,7 +89,24 @@ def export(
     return {"path": str(out), "bytes": sum(len(text) for text in texts.values()), "files": list(texts), **told}
 
 
-def _learns(learn, method, ram, bits):
+def _in_floats(net, name, method, loss, ram, inputs):
+    """(model, what its learner takes, what the test has of it) in float32."""
+    if not method:
+        return Model(divide(net), name), None, ("", "")
+    learner = check_ram(net, method, loss, ram)
+    model = LearningModel(divide(net), name, plan_learner(net, method), loss)
+    return model, learner, learning_test(model, record_learning(model.plan, loss, inputs))
+
+
+def _in_fixed_point(fixed, name, method, loss, ram):
+    """The same of a `FixedNetwork`."""
+    if not method:
+        return Model(fixed.parts, name, fixed), None, ("", "")
+    model = FixedLearningModel(fixed, name, loss)
+    return model, fixed_learner(model, ram), fixed_lesson(model)
+
+
+def _method(learn, method, ram, bits):
     """The learner's method, or "" where none is wanted."""
     if method is None and not learn:
         if ram is not None:
@@ -102,13 +116,6 @@ def _learns(learn, method, ram, bits):
         told = "in fixed point the readout alone learns"
         raise ValueError(f"--method {method} is of float32, for {told}: leave --bits out, or choose --method readout")
     return method or ("exact" if bits is None else "readout")
-
-
-def _lesson(model, inputs):
-    """(functions, calls) by which test_main.c tries the learner."""
-    if isinstance(model, FixedLearningModel):
-        return fixed_lesson(model)
-    return learning_test(model, record_learning(model.plan, model.loss, inputs))
 
 
 def _accuracy(net, task, vectors, model, out):

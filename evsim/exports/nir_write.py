@@ -128,7 +128,8 @@ def _refusal(cell):
     """Why NIR has no node for that layer, and what to do; None if it has one."""
     known = {lookup("cell", "lif"), lookup("cell", "cubalif")}
     if type(cell) not in known:
-        return "has equations NIR has no node for: train LIF or CubaLIF layers with reset='zero', or export a bundle"
+        told = "train LIF or CubaLIF layers with reset='zero', or export to c or bundle"
+        return f"has equations NIR has no node for: {told}"
     if cell.reset != "zero":
         return f"has reset={cell.reset!r}, and NIR's neurons are set to a value: train it with reset='zero'"
     return None

@@ -14,6 +14,7 @@ from evsim.program import CHANNEL, KEPT, MULTIPLY, NEGATE, SIGMOID, TANH
 
 BITS, STATE_BITS = (4, 8, 16), (16, 32)
 INPUT_BITS = 16
+TRIED = 128, 256  # sequences of a training split, and steps of each, at most, by which scales of states are chosen
 UNTRIED = 1.0  # range of a value that was 0 throughout
 MARGIN = 1.25  # by which a value may be larger than it was on the data, before it saturates
 

@@ -11,14 +11,13 @@ from evsim.evaluate import Marks
 from evsim.fixed.fits import check
 from evsim.fixed.golden import run as run_fixed
 from evsim.fixed.need import need
-from evsim.fixed.quantise import check_bits, quantise
+from evsim.fixed.quantise import TRIED, check_bits, quantise
 from evsim.fixed.targets import load_target
 from evsim.fixed.tune import tune
 from evsim.results import open_run, own_task
 from evsim.sample import sample
 from evsim.sequences import as_sequences
 
-TRIED = 128, 256  # sequences of the training split, and steps of each, at most, by which scales of states are chosen
 ROOM = 2**22  # events of a layer that are held at once
 
 
