@@ -48,11 +48,14 @@ def row(case, net, task, path, found):
         differ = np.abs(out - net.run(x)).max(-1) > 1e-4
         how = f"norse: outputs differ at {differ.sum()} of {differ.size:,} steps"
         return f"{found['bytes']:,}", "-", accuracy(out, test), how
-    told = run_c.verify(path)
-    how = f"{' and '.join(told['places'])}: {told['steps']:,} steps, {told['events']:,} events equal"
-    how += f", {told['updates']} updates" if told["updates"] else ""
+    try:
+        told = run_c.verify(path)
+        how = f"{' and '.join(told['places'])}: {told['steps'] or 0:,} steps, {told['events'] or 0:,} events equal"
+        how += f", {told['updates']} updates" if told["updates"] else ""
+        how = how if told["agrees"] else told["difference"]
+    except FileNotFoundError as missing:
+        how = f"not run: {missing}"
     size = f"{found['flash_bytes']:,} + {found['ram_bytes']:,}"
-    how = how if told["agrees"] else told["difference"]
     return size, f"{found['operations_per_step']:,}", f"{found['accuracy_on_record']:.1%}", how
 
 

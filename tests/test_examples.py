@@ -25,6 +25,7 @@ SMALL = {
     "sparsity_table.py": ("--quick", "--density", "0.2", "--start", "0.5"),
     "spiral_paper.py": ("--quick", "--workers", "1", "--out", "picture.png"),
     "spiral_savings.py": ("--quick", "--workers", "1"),
+    "deploy_digits.py": ("--quick", "--folder", "deploy"),
     "digits_front.py": ("--quick", "--workers", "1", "--out", "picture.png"),
     "online_text.py": ("--characters", "400", "--units", "8", "--report", "200", "--out", "picture.png"),
 }
@@ -41,6 +42,7 @@ SAYS = {
     "dni_curves.py": "alternating, real first",
     "sparsity_table.py": "ERK, pruned from 0.5 by magnitude",
     "spiral_paper.py": "units always speak",
+    "deploy_digits.py": "EGRU, C, 8 bits, readout learns",
     "digits_front.py": "not asked to be quiet",
     "spiral_savings.py": "16 units: to a loss below 0.1",
     "online_text.py": "bits per character of the test text",

@@ -38,13 +38,18 @@ def verify(folder):
         )
         found["places"].append(place)
         if done.returncode:
-            told = [line for line in (done.stdout + done.stderr).splitlines() if line.strip()]
-            failed = next((line for line in told if line.startswith("FAILED")), told[0] if told else "it fails")
-            return {**found, "agrees": False, "difference": f"on the {place}: {failed}"}
+            return {**found, "agrees": False, "difference": f"on the {place}: {_why(done.stdout + done.stderr)}"}
         for name, pattern in TOLD.items():
             if match := re.search(pattern, done.stdout):
                 found[name] = match[1] if name == "hash" else int(match[1])
     return found
+
+
+def _why(text):
+    """The line that says what went wrong: the test's own, the compiler's, or the first."""
+    lines = [line for line in text.splitlines() if line.strip()]
+    telling = (line for mark in ("FAILED", " error: ") for line in lines if mark in line)
+    return next(telling, lines[0] if lines else "it fails without a word")
 
 
 def _missing(tools):
