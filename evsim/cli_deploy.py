@@ -19,6 +19,7 @@ def export(
     ram: Annotated[str | None, Option(metavar="BYTES", help="Of c: what a learner may take, as in 64K.")] = None,
     state_bits: Annotated[int | None, Option("--state-bits", help="In fixed point: bits of a state.")] = None,
     tune: Annotated[int | None, Option(metavar="EPOCHS", help="Of c, with --bits: go on training, rounded.")] = None,
+    dry_run: Annotated[bool | None, Option("--dry-run", help="Of c: what it would take; nothing is written.")] = None,
     vectors: Annotated[int | None, Option(help="Of c: test sequences on record in its test.")] = None,
     name: Annotated[str | None, Option(help="Of c: what names of files and identifiers begin with.")] = None,
     allow_custom: Annotated[bool | None, Option("--allow-custom", help="Of nir: nodes that others may drop.")] = None,

@@ -81,6 +81,14 @@ def test_tuned_before(place, capsys):
     assert plain["digest"] != found["digest"]
 
 
+def test_what_it_would_take_is_told_before(place, capsys):
+    run, out = place / "run", place / "later"
+    given = "export", run, "--to", "c", "--learn", "--out", out
+    code, told, _ = last_line(capsys, *given, "--dry-run")
+    assert code == 0 and not out.exists() and sum(told["learner"]["ram"].values()) == told["ram_bytes"]
+    assert last_line(capsys, *given)[1] == told and out.is_dir()
+
+
 BAD = {
     "tune without bits": (["--tune", "1"], "--tune is of fixed point: give --bits too"),
     "tune 0": (["--bits", "4", "--tune", "0"], "epochs=0"),

@@ -31,7 +31,7 @@ STATE_BITS = 16  # where nothing else is said
 
 def export(
     trained, out, force=False, bits=None, state_bits=None, name="model", vectors=SEQUENCES, soak=SOAK, learn=False,
-    method=None, ram=None, tune=None,
+    method=None, ram=None, tune=None, dry_run=False,
 ):  # fmt: skip
     """C99 for microcontrollers: model.h, model.c, a test with recorded vectors, a Makefile and a memory report.
 
@@ -43,7 +43,7 @@ def export(
     learn: the learner too: SGD on the run's loss, in float32 by exact real-time recurrent learning, in fixed point of
     the readout alone; method: by another of `evsim.emit.learn_plan.METHODS` ("exact", "snap1", "eprop", "readout").
     ram: bytes (or "64K") that its state may take. tune: in fixed point, train on with rounded weights for so many
-    epochs before (`evsim.fixed.tune.tune`).
+    epochs before (`evsim.fixed.tune.tune`). dry_run: tell all of it and write nothing.
 
     Returns a dict: path, bytes (of all files), arithmetic, digest, and what `evsim.emit.footprint` finds. ValueError,
     and nothing written, for a folder that exists (without force: with it, files of the same names are replaced), for
@@ -82,9 +82,10 @@ def export(
         "MEMORY.md": report(model, about, name) + (learner_report(learner) if learner else ""),
         "memory.json": json.dumps(about, indent=2) + "\n",
     }  # fmt: skip
-    out.mkdir(exist_ok=True)
-    for file, text in texts.items():
-        write_text(out / file, text)
+    if not dry_run:
+        out.mkdir(exist_ok=True)
+        for file, text in texts.items():
+            write_text(out / file, text)
     told = {key: value for key, value in about.items() if key not in ("tables", "state")}
     return {"path": str(out), "bytes": sum(len(text) for text in texts.values()), "files": list(texts), **told}
 
