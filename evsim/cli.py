@@ -41,6 +41,7 @@ RULE = "uniform, or erk: small matrices denser, --density that of all together."
 PROFILE = "Prices of an operation and of a word, for joules: as in 'evsim list profiles', or your own."
 LISTS = "[cells|learners|tasks|exports|profiles|targets]"
 SETTING = "Any other setting of evsim train, as often as needed: --set density=0.1 --set clip=1."
+OVER = "A setting and its values, as often as needed: --over lr=0.01,0.003 --over units=32,64."
 SECTIONS = "influence, learn, inference, stream, scaling, startup, counting; all of them by default."
 Loss = Annotated[str | None, Option(help="With --data: cross_entropy, binary_cross_entropy or mse.")]
 
@@ -240,6 +241,21 @@ def compare(
     """Train the same network by several learners: same first weights, data, order and steps; what each comes to."""
     given = chosen(locals(), "learners", "setting", "config", "out", "json")
     return guarded("compare", given, learners, setting or [], config, out, json)
+
+
+@app.command()
+def sweep(
+    task: Annotated[str, typer.Argument(metavar="TASK", help="As in 'evsim list tasks'.", show_default=False)],
+    over: Annotated[list[str] | None, Option(metavar="KEY=A,B,...", help=OVER)] = None,
+    setting: Annotated[list[str] | None, Option("--set", metavar="KEY=VALUE", help=SETTING)] = None,
+    seeds: Annotated[str, Option(metavar="A,B,...", help="One run for each, and their median.")] = "0",
+    config: Annotated[str | None, Option(metavar="FILE.toml", help="Settings; options go before them.")] = None,
+    workers: Annotated[int, Option(help="Runs at a time, each on one thread.")] = 2,
+    out: Annotated[str | None, Option(metavar="FILE.json", help="Results as they come; a later call goes on.")] = None,
+    json: Json = False,
+) -> int:
+    """Train with every combination of settings; the best by validation loss stands first."""
+    return guarded("sweep", {"task": task}, over or [], setting or [], seeds, config, workers, out, json)
 
 
 @app.command()

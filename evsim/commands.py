@@ -54,17 +54,17 @@ def predict(run, data, out, force):
 
 def export(run, to, out, force, options, json):
     """Export a run."""
-    from evsim import show
+    from evsim import show_exports
     from evsim.exporting import export_run
 
     found = export_run(run, to, out, force, options)
-    show.show_export(found, err=json)
+    show_exports.show_export(found, err=json)
     _print_json(json, found)
 
 
 def quantise(run, bits, state_bits, target, tune, lr, sequences, out, force, json):
     """Tell what a run loses in fixed point, and which targets have room for it; write the tuned network if asked."""
-    from evsim import show
+    from evsim import show_exports
     from evsim.check import check_count
     from evsim.checkpoint import save
     from evsim.files import refuse_existing
@@ -86,24 +86,24 @@ def quantise(run, bits, state_bits, target, tune, lr, sequences, out, force, jso
         (one,) = tuned.values()
         save(out, one.net, lookup("learner", "bptt")(one.net, loss=one.loss))  # which tells the loss
         found["out"] = out
-    show.show_quantised(found, err=json)
+    show_exports.show_quantised(found, err=json)
     _print_json(json, found)
 
 
 def verify(file, json):
     """Replay a bundle, or run exported C; Failed, after all is printed, if it does not agree."""
-    from evsim import show
+    from evsim import show_exports
     from evsim.registry import load_optional
 
     run_c = load_optional("evsim.exports.run_c", "evsim verify")
     if run_c.is_export(file):
         found = run_c.verify(file)
-        show.show_run_c(found, err=json)
+        show_exports.show_run_c(found, err=json)
         told = found["difference"]
     else:
         found = load_optional("evsim.exports.replay", "evsim verify").verify(file)
-        show.show_verified(found, err=json)
-        told = None if found["agrees"] else show.form_difference(found["difference"])
+        show_exports.show_verified(found, err=json)
+        told = None if found["agrees"] else show_exports.form_difference(found["difference"])
     _print_json(json, found)
     if not found["agrees"]:
         raise Failed(f"{file} does not agree with its record: {told}")
@@ -139,6 +139,17 @@ def compare(given, learners, words, config, out, json):
         raise ValueError(f"{name} was given twice: leave --set {name}={own[name]} out")
     found = contest.compare({**own, **given}, learners, config, out)
     show.show_contest(found, err=json)
+    _print_json(json, found)
+
+
+def sweep(given, over, words, seeds, config, workers, out, json):
+    """Train every combination of settings, and tell what each came to."""
+    from evsim import grid, show
+    from evsim.build import check_kind, parse_options
+
+    own = {name: check_kind(name, value) for name, value in parse_options(words).items()}
+    found = grid.sweep({**own, **given}, over, _wholes("seeds", seeds), config, out, workers)
+    show.show_sweep(found, err=json)
     _print_json(json, found)
 
 

@@ -4,10 +4,10 @@ import html
 import io
 
 from evsim.files import write_text
+from evsim.forms import form_bytes, form_joules, unit_of
 from evsim.joules import DEFAULT, MODEL, energy, load_profile
 from evsim.registry import load_optional
 from evsim.runfolder import RunFolder
-from evsim.show import form_bytes, form_joules, unit_of
 from evsim.work import PARTS
 
 STYLE = """

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from evsim.cli import main
+from evsim.forms import form_joules
 from evsim.joules import MODEL, energy, load_profile, profiles
-from evsim.show import form_joules
 from evsim.work import PARTS
 
 pytest.importorskip("matplotlib")
