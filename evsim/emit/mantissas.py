@@ -68,6 +68,8 @@ class Mantissas:
             wide = 32 if max(bits) + 1 <= 31 and frac - out.frac <= 30 else 64
             left, right = (self._aligned(*one, frac, wide) for one in zip(names, given, strict=True))
             if op.head == GREATER:
+                if wide == 64:
+                    return f"{self.prefix}_{self.source.need('above64')}({left}, {right})"
                 return f"{left} > {right} ? 1 : 0"
             return self.scaled(f"{left} {op.head} {right}", wide, frac - out.frac, out)
         if op.head == MULTIPLY:
