@@ -101,6 +101,9 @@ def verify(file, json):
         show.show_run_c(found, err=json)
         told = found["difference"]
     else:
+        if Path(file).is_dir():
+            told = "is a folder, but none that evsim export --to c wrote: give such a folder, or a bundle"
+            raise ValueError(f"{file} {told}")
         found = load_optional("evsim.exports.replay", "evsim verify").verify(file)
         show.show_verified(found, err=json)
         told = None if found["agrees"] else show.form_difference(found["difference"])
