@@ -77,3 +77,11 @@ def test_the_memory_report_says_what_is_called(kind, options, called, tmp_path):
     assert all(one in text.split("Called from a library: ")[1].split(".")[0] for one in called)
     assert ("The stack does not count" in text) == bool(called)
     assert ("Nothing is called but what stands in the file." in text) == (not called)
+
+
+@pytest.mark.parametrize("options", [{"bits": 8, "learn": True}, {"learn": True}], ids=str)
+def test_labels_are_made_sizes_explicitly(options, tmp_path):
+    """Where a size has 16 bits, as on AVR, the conversion would be a warning, and so an error."""
+    trained = SimpleNamespace(net=network(["lif"]), settings={}, task=None, loss="cross_entropy")
+    c.export(trained, tmp_path / "c", vectors=1, **options)
+    assert "model_learn_class(&state, (size_t)" in (tmp_path / "c" / "test_main.c").read_text()
