@@ -6,6 +6,7 @@ usage or input. 130: interrupted. With EVSIM_TRACEBACK=1 in the environment erro
 
 import os
 import sys
+import warnings
 from typing import Annotated
 
 import typer
@@ -37,7 +38,9 @@ def guarded(command, *arguments) -> int:
     from evsim import commands
 
     try:
-        getattr(commands, command)(*arguments)
+        with warnings.catch_warnings():
+            warnings.showwarning = _warned(warnings.showwarning)
+            getattr(commands, command)(*arguments)
     except commands.Failed as error:
         return _failed(error, 1)
     except KeyboardInterrupt as stop:
@@ -60,6 +63,18 @@ def _failed(error, code, text=None) -> int:
         raise error
     complain(text or str(error) or type(error).__name__)
     return code
+
+
+def _warned(others):
+    """A warning to the user is one line, without the place in the code; `others` shows those to developers."""
+
+    def show(message, category, *place, **more):
+        if category is UserWarning:
+            complain(f"warning: {message}")
+        else:
+            others(message, category, *place, **more)
+
+    return show
 
 
 def complain(text):

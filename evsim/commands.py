@@ -101,6 +101,9 @@ def verify(file, json):
         show_exports.show_run_c(found, err=json)
         told = found["difference"]
     else:
+        if Path(file).is_dir():
+            told = "is a folder, but none that evsim export --to c wrote: give such a folder, or a bundle"
+            raise ValueError(f"{file} {told}")
         found = load_optional("evsim.exports.replay", "evsim verify").verify(file)
         show_exports.show_verified(found, err=json)
         told = None if found["agrees"] else show_exports.form_difference(found["difference"])

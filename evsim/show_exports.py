@@ -91,7 +91,7 @@ def show_run_c(found, err=False):
         if found["updates"]:
             console.print(f"  {found['updates']:,} updates of its learner come to the same weights")
     if found["skipped"]:
-        console.print(f"  not tried on a Cortex-M3: {', '.join(found['skipped'])} cannot be found", soft_wrap=True)
+        console.print(f"  not tried on a Cortex-M3: {', '.join(found['skipped'])}", soft_wrap=True)
 
 
 def form_difference(found):

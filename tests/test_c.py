@@ -89,6 +89,40 @@ def test_step_by_step_through_a_library(name):
     assert compared(fixed, rng.choice([-fixed.given.top, 0, fixed.given.top], (300, fixed.n_in))) == 0
 
 
+@pytest.mark.parametrize("kind", ["lif", "alif", "egru"])
+def test_thresholds_far_beyond_any_state_compile(kind):
+    """A compiler that foresees a comparison's outcome warns of it, and warnings are errors."""
+    net = network([kind], threshold=1.0 if kind == "egru" else 1e6)
+    values = net.parameters()
+    for name in ("weight_in", "weight_rec", "bias"):
+        values[f"layers.0.{name}"] *= np.float32(1e-3)
+    net.load_parameters(values)
+    fixed = quantise(net, [inputs()], 8, 32)
+    out, events = Library(model_of(fixed)).run(fixed.given.quantise(inputs(50)))
+    wanted, _ = Golden(fixed).run(fixed.given.quantise(inputs(50))[None])
+    assert not events[0].any() and np.array_equal(out, wanted[0])
+
+
+@pytest.mark.parametrize(
+    ("kind", "names"),
+    [("lif", ["beta"]), ("lif zero", ["beta"]), ("alif zero", ["beta", "rho"]), ("cubalif", ["alpha"]),
+     ("adlif", ["rho", "adaptation"]), ("alif", ["adaptation"])],
+    ids=str,
+)  # fmt: skip
+def test_constants_of_zero_compile(kind, names):
+    """Of states so small that no bit of the product is left; then nothing may be left over that is not used."""
+    kind, *zero = kind.split()
+    net = network([kind], **({"reset": "zero"} if zero else {}))
+    values = net.parameters()
+    for name in ("weight_in", "weight_rec", "bias", "threshold"):
+        values[f"layers.0.{name}"] *= np.float32(1e-6)
+    for name in names:
+        values[f"layers.0.{name}"][:] = 0
+    net.load_parameters(values)
+    fixed = quantise(net, [inputs()], 8, 16)
+    assert compared(fixed, fixed.given.quantise(inputs(100))) == 0
+
+
 def test_weights_of_four_bits_lie_two_in_a_byte():
     fixed = proven.fixed("lif")
     model = model_of(fixed)

@@ -70,7 +70,7 @@ FAULTS = {
     "an error": (r"total / 2\) / total", "total) / total"),
     "a gradient": (r"\(int64_t\)s->error\[o\] \* z", "(int64_t)s->error[o] * z + 700000"),
     "a step": (r"\(int64_t\)\*gradient \* rate", "(int64_t)*gradient * (rate + 1)"),
-    "what is seen": (r"model_round32\(w\[o\], 16, 32767\)", "(w[o] / 65536)"),
+    "what is seen": (r"model_round64\(\(int64_t\)w\[o\], 16, 32767\)", "(w[o] / 65536)"),
     "first weights": (r"(readout_first\[\d+\] = \{\s+)(-?\d+)", r"\g<1>77"),
 }
 
@@ -84,6 +84,95 @@ def test_a_fault_is_noticed(fault):
     (place / "faulty.c").write_text(text)
     code, told = run(compile(place, "-O1", sources=("faulty.c", "test_main.c"), out="faulty"))
     assert code == 1 and "FAILED" in told
+
+
+def odd_start(scale, bias=1.0):
+    """(folder, model): C of a readout that learns, with the usual weights times `scale` at first, biases likewise."""
+    net = network(("egru",))
+    values = net.parameters()
+    values["readout.weight"] *= np.float32(scale)
+    values["readout.bias"] = np.float32(bias * values["readout.bias"])
+    net.load_parameters(values)
+    inputs = choose_inputs(net)[0]
+    model = FixedLearningModel(quantise(net, inputs, 8, 16), "model", "mse")
+    place = folder()
+    (place / "model.h").write_text(model.header(), encoding="ascii")
+    (place / "model.c").write_text(model.code(), encoding="ascii")
+    return place, model
+
+
+START = """#include <stdio.h>
+#include "model.h"
+int main(void)
+{
+    static model_state s;
+    (void)model_init(&s);
+    for (size_t k = 0; k < sizeof s.readout_weight / sizeof s.readout_weight[0]; ++k) {
+        printf("%ld ", (long)s.readout_weight[k]);
+    }
+    return 0;
+}
+"""
+
+
+@needs_gcc
+@pytest.mark.parametrize(
+    ("scale", "bias"), [(0, 1), (0, 0), (0, 1e8), (1e-9, 1), (1e-5, 1), (1e-3, 1e3), (1, 1), (1, 1e4), (1e4, 1)]
+)
+def test_first_weights_of_any_scale_are_the_golden_models(scale, bias):
+    """None at all, and some finer than what is stored, among them."""
+    place, model = odd_start(scale, bias)
+    (place / "start.c").write_text(START)
+    code, told = run(compile(place, *SANITIZE, sources=("model.c", "start.c"), out="start"))
+    wanted = model.golden().weight.T.ravel()
+    assert code == 0 and [int(one) for one in told.split()] == wanted.tolist()
+    assert wanted.any() == (scale > 0)
+
+
+SATURATED = """#include <stdio.h>
+#include "model.h"
+static model_state s;
+int main(void)
+{
+    static model_event heard[MODEL_INPUTS];
+    for (uint16_t j = 0; j < MODEL_INPUTS; ++j) {
+        heard[j].index = j;
+        heard[j].value = MODEL_INPUT_TOP;
+    }
+    (void)model_init(&s);
+    for (size_t k = 0; k < sizeof s.readout_weight / sizeof s.readout_weight[0]; ++k) {
+        s.readout_weight[k] = INT32_MAX;
+    }
+    for (int t = 0; t < 20; ++t) {
+        (void)model_step(&s, heard, MODEL_INPUTS, NULL, 0, NULL);
+        printf("%d %d %d ", s.out[0], s.out[1], s.out[2]);
+    }
+    return 0;
+}
+"""
+
+
+@needs_gcc
+def test_a_weight_that_has_grown_to_the_end_stays_there():
+    place, model = odd_start(1)
+    (place / "saturated.c").write_text(SATURATED)
+    golden = model.golden()
+    golden.weight[:] = model.plan.latent.top
+    out, events = golden.run(np.full((1, 20, model.n_in), model.fixed.given.top))
+    assert events[-1].any()
+    for flags in (("-O2",), SANITIZE):
+        code, told = run(compile(place, *flags, sources=("model.c", "saturated.c"), out="saturated"))
+        assert code == 0 and [int(one) for one in told.split()] == out.ravel().tolist(), told
+
+
+@needs_gcc
+@pytest.mark.parametrize("prefix", ["learn", "readout", "layer0", "model_exp"])
+def test_names_that_could_clash(prefix):
+    fixed = model_of("cross_entropy")[0].fixed
+    model, place = FixedLearningModel(fixed, prefix, "cross_entropy"), folder()
+    (place / f"{prefix}.h").write_text(model.header(), encoding="ascii")
+    (place / f"{prefix}.c").write_text(model.code(), encoding="ascii")
+    compile(place, "-c", sources=(f"{prefix}.c",), out="clash.o")
 
 
 STATUSES = """#include "model.h"

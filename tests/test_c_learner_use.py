@@ -18,10 +18,12 @@ from oracle import all_trained, sequence, targets_for
 import evsim
 from evsim.cli import main
 from evsim.emit.footprint import worst_stack
+from evsim.emit.learn_model import LearningModel
 from evsim.emit.learn_plan import METHODS, plan_learner
 from evsim.emit.learn_report import multiply_adds
 from evsim.emit.learn_vectors import RATE, STEPS, UPDATES, record_learning
 from evsim.exports import c
+from evsim.fixed.parts import divide
 
 OK, NULL, ORDER, TARGET, UNUSABLE, DIVERGED = 0, 1, 5, 6, 7, 8
 SANITIZED = "-O1 -g -fsanitize=address,undefined -fno-sanitize-recover=all"
@@ -241,6 +243,27 @@ def test_a_network_that_grows_without_bound_is_refused(learn, tmp_path):
     with pytest.raises(ValueError, match=r"outputs are no numbers from step \d+ of sequence 0 on"):
         c.export(trained(net), tmp_path / "m", learn=learn)
     assert not (tmp_path / "m").exists()
+
+
+def test_the_header_says_whose_parameters_are_where():
+    """In the order of units that it tells, weights are those of the network, unit by unit."""
+    net = all_trained(("alif", "egru"), dtype="float32", readout="linear", density=0.2)
+    header = LearningModel(divide(net), "model", plan_learner(net), "mse").header()
+    values, masks, told = net.parameters(), net.masks(), 0
+    for k, cell in enumerate(net.layers):
+        place = rf"FIRST_LAYER{k} (\d+)(?:\n/\* its units follow so: ([\d,\s]+) \*/)?"
+        first, order = re.search(place, header).groups()
+        units = [int(one) for one in order.split(",")] if order else range(cell.units)
+        told += order is not None
+        found = []
+        for u in units:
+            for side in ("in", "rec"):
+                weight, mask = (one[f"layers.{k}.weight_{side}"] for one in (values, masks))
+                found += weight[:, u, :].T[np.broadcast_to(mask, weight.shape)[:, u, :].T].tolist()
+            found += values[f"layers.{k}.bias"][:, u].tolist()
+            found += [values[f"layers.{k}.{name}"][u] for name in cell.trained()]
+        np.testing.assert_array_equal(net.trained[int(first) :][: len(found)], np.float32(found))
+    assert told
 
 
 def test_updates_on_record_are_those_of_evsim():

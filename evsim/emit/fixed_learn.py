@@ -2,11 +2,13 @@
 
 from string import Template
 
+import numpy as np
+
 from evsim.emit import model as plain
 from evsim.emit.helpers import lookup_text
 from evsim.emit.layers import PartText
 from evsim.emit.learn_loss import STATUS
-from evsim.emit.text import Field
+from evsim.emit.text import Field, smallest
 from evsim.fixed import learn
 from evsim.fixed.format import Format
 from evsim.fixed.learn import BELOW, ERROR, EXP_END, EXP_POINTS, GRADIENT, RATE
@@ -18,7 +20,7 @@ WIDE = Format(32, 0)
 class LearnedReadout(PartText):
     """The readout, whose weights lie in the state, those of one event's unit together.
 
-    plan: the `evsim.fixed.learn.Learned`. first, first_bias: what they are at first, in flash.
+    plan: the `evsim.fixed.learn.Learned`. first, first_bias: what they are at first, in flash; weights times 2**power.
     """
 
     def __init__(self, plan, part, index, below, arithmetic):
@@ -28,8 +30,15 @@ class LearnedReadout(PartText):
     def _learn_of_tables(self):
         part, a, latent = self.part, self.arithmetic, self.plan.latent
         self.sums = "sums64"
-        self.first = a.weights(part, part.inp, "readout_first")
-        bias = latent.quantise(learn.values(a.fixed)[1])
+        weight, bias = learn.values(a.fixed)
+        self.power = latent.frac - part.sum.weights[0].frac
+        if 0 <= self.power <= 30:
+            self.first = a.weights(part, part.inp, "readout_first")
+        else:  # finer at first than what is stored, or all 0
+            weight, self.power = latent.quantise(weight), 0
+            kind = smallest(np.abs(weight).max(initial=0), signed=True)
+            self.first = a.source.table("readout_first", weight.T, kind) + "[{k}]"
+        bias = latent.quantise(bias)
         self.first_bias = a.source.table("readout_first_bias", bias, "int32_t")
 
     @property
@@ -44,7 +53,7 @@ class LearnedReadout(PartText):
             bias = a.scaled("(int64_t)s->readout_bias[o]", 64, -raised, WIDE)
         text = _STEP.substitute(
             state=state, event=event, n_out=self.part.units, value=a.value, bias=bias,
-            seen=a.scaled("w[o]", 32, BELOW, Format(16, 0)),
+            seen=a.scaled("(int64_t)w[o]", 64, BELOW, Format(16, 0)),
             shown=a.scaled("s->sums64[o]", 64, plan.sum_frac - plan.out.frac, plan.out),
         )  # fmt: skip
         return text.strip().split("\n")
@@ -148,15 +157,14 @@ class FixedLearningModel(plain.Model):
         )  # fmt: skip
 
     def _interface(self):
-        text, plan = super()._interface(), self.plan
+        text, readout = super()._interface(), self.texts[-1]
         done = "    if (count != NULL) {"
         text = text.replace(done, "    state->stepped = 1;\n" + done, 1)
-        shift = plan.latent.frac - self.parts[-1].sum.weights[0].frac
         classes = self.loss == "cross_entropy"
         refuse = f"    if (label >= {self.n_out}u) {{\n        return {self.upper}_TARGET;\n    }}\n" if classes else ""
         weights = self.n_out * self.parts[-1].inp.sources
         return text + "\n" + _PUBLIC.substitute(
-            self._same(), weights=weights, first=self.texts[-1].first.format(k="k"), power=1 << shift, refuse=refuse,
+            self._same(), weights=weights, first=readout.first.format(k="k"), power=1 << readout.power, refuse=refuse,
             null="" if classes else " || targets == NULL",
         ).strip() + "\n"  # fmt: skip
 
@@ -237,7 +245,7 @@ static void learn_add(int32_t *to, int32_t x)
     *to = $sum;
 }
 
-static void learn_readout(${p}_state *s)
+static void learn_gradient(${p}_state *s)
 {
     for (size_t e = 0; e < s->$spoken; ++e) {
         const int32_t z = s->$events[e].value;
@@ -296,7 +304,7 @@ ${p}_status ${p}_learn_$what(${p}_state *state, $target)
         return ${u}_ORDER;
     }
 $refuse    learn_error(state, $given);
-    learn_readout(state);
+    learn_gradient(state);
     return ${u}_OK;
 }
 

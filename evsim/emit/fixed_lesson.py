@@ -38,7 +38,7 @@ def fixed_lesson(model, updates=UPDATES):
     n_out = model.n_out
     if model.loss == "cross_entropy":
         goals = ["goal = after(goal);"]
-        learn = f"learn_class(&state, goal % {n_out}u)"
+        learn = f"learn_class(&state, (size_t)(goal % {n_out}u))"
     else:
         goals = [f"for (size_t o = 0; o < {n_out}u; ++o) {{", "    goal = after(goal);"]
         goals += [f"    goals[o] = (int32_t)(goal >> {SHIFTS[model.loss]});", "}"]

@@ -13,6 +13,7 @@ from evsim.program import ADD, MULTIPLY, NEGATE, SIGMOID, SUBTRACT, TANH
 
 ARM = "arm-none-eabi-gcc"
 FLAGS = ("-std=c99", "-Os", "-mcpu=cortex-m3", "-mthumb", "-fstack-usage")
+MATH = ("expf", "tanhf", "logf", "log1pf", "sqrtf")
 ARITHMETIC = (ADD, SUBTRACT, MULTIPLY, NEGATE, GREATER, SIGMOID, TANH)
 
 
@@ -22,7 +23,7 @@ def footprint(model, x, events):
     x, events: sequences (steps, n_in), and for each the layers' events, by which typical operations are counted.
     flash_bytes: of tables, by name in `tables`; ram_bytes: of one state, by member in `state`; operations_per_step:
     typical and worst, additions into sums over synapses and operations of units. code_bytes, stack_bytes: measured with
-    a Cortex-M3 compiler where there is one, else None.
+    a Cortex-M3 compiler where there is one, else None; neither has what a library does of it.
     """
     total, members = model.state_bytes()
     tables = {name: size for _, name, _, size in model.source.tables}
@@ -96,13 +97,26 @@ def report(model, found, name):
     lines = [f"# {name}: memory and work", "", f"{model.told()}. Arithmetic: {kind}.", "", "| what | how much |"]
     lines += ["|---|---|", *(f"| {what} | {much} |" for what, much in rows), ""]
     lines += ["Operations: additions into sums over synapses, and those of units' equations; typical on the recorded"]
-    lines += ["steps. No heap. Nothing is called but what stands in the file"]
-    lines[-1] += ", and expf and tanhf." if fixed is None and "math.h" in model.arithmetic.includes else "."
+    lines += [f"steps. No heap. {_called(model)}"]
     lines += ["", "| table (flash) | bytes |", "|---|---|"]
     lines += [f"| `{table}` | {size:,} |" for table, size in found["tables"].items()]
     lines += ["", "| member of the state (RAM) | bytes |", "|---|---|"]
     lines += [f"| `{member}` | {size:,} |" for member, size in found["state"].items()]
     return "\n".join(lines) + "\n"
+
+
+def _called(model):
+    """A sentence on what the code calls of a library, and whether the stack has it."""
+    code = model.code()
+    found = [name for name in MATH if f"{name}(" in code]
+    if model.fixed is None:
+        found.append("arithmetic of float32, where the processor has none")
+    elif " / total" in code:
+        found.append("a division of 64 bits")
+    if not found:
+        return "Nothing is called but what stands in the file."
+    told = f"Called from a library: {', '.join(found)}."
+    return f"{told}\nThe stack does not count what these take themselves: on a Cortex-M3, by newlib, some 50 bytes."
 
 
 def _or_unknown(size):

@@ -20,6 +20,12 @@ _CLIP = """static int32_t {name}({type} x, int32_t top)
     return x > top ? top : x < -top ? -top : (int32_t)x;
 }}"""
 
+_ABOVE = """/* whether x > y: a function, for compilers warn of comparisons whose outcome they foresee */
+static int32_t {name}(int64_t x, int64_t y)
+{{
+    return x > y ? 1 : 0;
+}}"""
+
 _RAISE = """/* x * 2^n within +-top */
 static int32_t {name}({type} x, int n, int32_t top)
 {{
@@ -93,7 +99,8 @@ def helper_text(name, prefix, **about):
         if name == f"raise{width}":
             return _RAISE.format(**kind)
     form = {
-        "lookup": _LOOKUP, "sigmoid": _SIGMOID, "tanh": _TANH, "nibble": _NIBBLE, "float_sigmoid": _FLOAT_SIGMOID,
+        "above64": _ABOVE, "lookup": _LOOKUP, "sigmoid": _SIGMOID, "tanh": _TANH, "nibble": _NIBBLE,
+        "float_sigmoid": _FLOAT_SIGMOID,
     }[name]  # fmt: skip
     return form.format(name=called, lookup=f"{prefix}_lookup", **about)
 

@@ -1,5 +1,7 @@
 """model.h and model.c of a network that learns on the device: the network's own, its weights, M and the update."""
 
+from textwrap import wrap
+
 import numpy as np
 
 from evsim.check import check_choice
@@ -94,16 +96,23 @@ class LearningModel(plain.Model):
             "   source by source, of its recurrence, its biases, and what else of it is trained; those of a linear",
             "   readout: all weights, output by output, then its biases. */",
         ]
-        return [*super()._defines(), *lines, *(f"#define {u}_FIRST_{name} {at}" for name, at in self._firsts())]
+        lines = [*super()._defines(), *lines]
+        for name, at, order in self._firsts():
+            lines.append(f"#define {u}_FIRST_{name} {at}")
+            if order != sorted(order):
+                told = f"/* its units follow so: {', '.join(map(str, order))} */"
+                lines += wrap(told, 110, subsequent_indent="   ")
+        return lines
 
     def _firsts(self):
-        """(name, first place) for each layer and the readout."""
+        """(name, first place, units in the order of their parameters) for each layer and the readout."""
         plan, layout = self.plan, self.plan.net.layout
         found = []
         for layer in plan.layers:
-            here = layout.start[layout.layers[layer.index].first :][: layer.cell.units]
-            found.append((layer.name.upper(), int(here.min()) - plan.base))
-        return found if plan.leaky else [*found, ("READOUT", layout.unit_columns - plan.base)]
+            first = layout.layers[layer.index].first
+            here = layout.start[first:][: layer.cell.units]
+            found.append((layer.name.upper(), int(here.min()) - plan.base, np.argsort(here, kind="stable").tolist()))
+        return found if plan.leaky else [*found, ("READOUT", layout.unit_columns - plan.base, [])]
 
     def _interface(self):
         text = super()._interface()

@@ -81,7 +81,7 @@ def learning_test(model, learning):
         *event_tables("lesson", learning.x, "float"), table("lesson_target", learning.targets, kind),
         table("lesson_weights", learning.weights, "float"),
     ]  # fmt: skip
-    learn = "learn_class(&state, lesson_target[t])"
+    learn = "learn_class(&state, (size_t)lesson_target[t])"
     if not classes:
         learn = f"learn_values(&state, &lesson_target[t * {model.n_out}u])"
     text = _LESSON.format(

@@ -68,6 +68,8 @@ class Mantissas:
             wide = 32 if max(bits) + 1 <= 31 and frac - out.frac <= 30 else 64
             left, right = (self._aligned(*one, frac, wide) for one in zip(names, given, strict=True))
             if op.head == GREATER:
+                if wide == 64:
+                    return f"{self.prefix}_{self.source.need('above64')}({left}, {right})"
                 return f"{left} > {right} ? 1 : 0"
             return self.scaled(f"{left} {op.head} {right}", wide, frac - out.frac, out)
         if op.head == MULTIPLY:
@@ -100,7 +102,7 @@ class Mantissas:
     def scaled(self, text, wide, shift, out):
         """`text`, of so many bits, times 2**-shift in the format `out`."""
         if shift > FURTHEST:
-            return "0"
+            return f"((void)({text}), 0)"  # what it was made of counts as used
         if shift > 30 and wide == 32:
             wide, text = 64, f"(int64_t)({text})"
         if shift > 0:
