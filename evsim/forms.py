@@ -54,7 +54,8 @@ def form_bytes(value):
 
 def word(value):
     if isinstance(value, dict):
-        return ", ".join(f"{name.replace('_', ' ')} {word(one)}" for name, one in value.items())
+        named = ((name if "." in name else name.replace("_", " "), one) for name, one in value.items())
+        return ", ".join(f"{name} {word(one)}" for name, one in named)
     if isinstance(value, bool):
         return "yes" if value else "no"
     return f"{value:,}" if isinstance(value, int) else f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -17,7 +17,7 @@ from evsim.fixed.format import BIT
 from evsim.fixed.golden import Golden
 from evsim.fixed.lower import GREATER
 from evsim.fixed.parts import divide
-from evsim.fixed.quantise import quantise
+from evsim.fixed.quantise import quantise, vanished
 from evsim.registry import names
 
 VARIANTS = [((kind,), {}) for kind in names("cell")] + [
@@ -249,3 +249,18 @@ def test_a_layer_that_was_silent_on_the_data_can_speak_later():
         for op, form in zip(part.program.ops, part.formats, strict=True):
             if op.head != "constant" and form.bits > 2:
                 assert form.value(form.top) >= 0.9
+
+
+def test_weights_that_rounding_takes_away_are_told():
+    net = network(("lif",))
+    x = [inputs()]
+    few = vanished(net, quantise(net, x, 8, 16))
+    assert set(few) == {"layers.0.weight_in", "layers.0.weight_rec", "readout.weight"}
+    assert max(few.values()) < 0.1
+    values = net.parameters()
+    values["layers.0.weight_in"][0, 0, np.flatnonzero(net.masks()["layers.0.weight_in"][0, 0])[0]] = 1e4
+    net.load_parameters(values)
+    many = vanished(net, quantise(net, x, 8, 16))
+    there = int((values["layers.0.weight_in"] != 0).sum())
+    assert many["layers.0.weight_in"] == pytest.approx((there - 1) / there)
+    assert many["readout.weight"] == few["readout.weight"]

@@ -120,6 +120,6 @@ def _called(model):
 
 
 def _or_unknown(size):
-    return f"unknown: no {ARM} was found" if size is None else f"{size:,} bytes"
+    return f"unknown: no {ARM} that works was found" if size is None else f"{size:,} bytes"
 
 

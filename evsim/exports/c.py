@@ -22,7 +22,7 @@ from evsim.evaluate import score
 from evsim.exports.trace import SEQUENCES, choose_inputs
 from evsim.files import write_text
 from evsim.fixed.parts import divide
-from evsim.fixed.quantise import TRIED, check_bits, quantise
+from evsim.fixed.quantise import TRIED, check_bits, quantise, vanished
 from evsim.fixed.tune import tune as tuned
 from evsim.sample import sample
 
@@ -62,16 +62,19 @@ def export(
             trained = tuned(trained, bits, width, epochs=tune, show=True)
     net, task, loss = _in_float32(trained.net), trained.task, getattr(trained, "loss", None) or "cross_entropy"
     inputs, told = choose_inputs(net, task, check_count("vectors", vectors))
+    zeros = {}
     if bits is None:
         model, learner, lesson = _in_floats(net, name, method, loss, ram, inputs)
         recorded = _recorded(net, inputs)
     else:
         tried = sample(net, task, "train", *TRIED)[0] if task else inputs
-        model, learner, lesson = _in_fixed_point(quantise(net, tried, bits, width), name, method, loss, ram)
+        fixed = quantise(net, tried, bits, width)
+        zeros = {"weights_rounded_to_0": {key: round(part, 4) for key, part in vanished(net, fixed).items()}}
+        model, learner, lesson = _in_fixed_point(fixed, name, method, loss, ram)
         recorded = _golden(model, inputs)
     about = {
         "arithmetic": "float32" if bits is None else f"fixed point, {bits} bits, states {width}",
-        "digest": f"{model.digest():08X}", "trace": told, "steps": sum(map(len, inputs)),
+        "digest": f"{model.digest():08X}", "trace": told, "steps": sum(map(len, inputs)), **zeros,
         "accuracy_on_record": _accuracy(net, task, vectors, model, recorded[2]), **footprint(model, *recorded[:2]),
         **({"learner": learner} if learner else {}),
     }  # fmt: skip

@@ -33,7 +33,10 @@ class Format:
 
     @classmethod
     def best(cls, values, bits):
-        """The format of so many bits with the least squared error on `values`, of which it may clip the largest."""
+        """The format of so many bits with the least squared error on `values`: one that holds all, or clips some.
+
+        It is no more than three bits finer than `fit`: one value far larger than the rest leaves little of them.
+        """
         values = np.asarray(values, np.float64)
         whole = cls.fit(float(np.abs(values).max(initial=0)), bits)
         finer = [cls(bits, whole.frac + k) for k in range(min(4, SCALES[1] - whole.frac + 1))]

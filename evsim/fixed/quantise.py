@@ -102,6 +102,21 @@ def quantise(net, inputs, bits=8, state_bits=16):
     return FixedNetwork(found, given, bits, state_bits)
 
 
+def vanished(net, fixed):
+    """dict of parameter -> the part of its weights, those that are not 0 anyway, that are 0 in a `FixedNetwork`.
+
+    net: the network that was quantised. One weight far larger than the others of its tensor makes this large.
+    """
+    found = {}
+    for part, given in zip(fixed.parts, divide(net), strict=True):
+        names = ("weight",) if part.is_readout else ("weight_in", "weight_rec")
+        for name, side, first in zip(names, part.sides, given.sides, strict=True):
+            there = first.weight != 0
+            gone = there & (side.weight == 0)
+            found[f"{part.name}.{name}"] = float(gone.sum() / there.sum()) if there.any() else 0.0
+    return found
+
+
 def _checked(x, n_in):
     x = as_array("inputs", x).astype(np.float64)
     check_finite("inputs", x)
