@@ -67,8 +67,8 @@ def quantise(run, bits, state_bits, target, tune, lr, sequences, out, force, jso
     from evsim import show_exports
     from evsim.check import check_count
     from evsim.checkpoint import save
+    from evsim.fewbits import report
     from evsim.files import refuse_existing
-    from evsim.fixed.report import report
     from evsim.fixed.targets import choose_targets
     from evsim.registry import lookup
 

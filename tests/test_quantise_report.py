@@ -10,9 +10,9 @@ import pytest
 import evsim
 from evsim.cli import main
 from evsim.evaluate import evaluate
+from evsim.fewbits import report
 from evsim.fixed.golden import run as run_fixed
 from evsim.fixed.quantise import quantise
-from evsim.fixed.report import report
 from evsim.fixed.tune import tune
 from evsim.results import open_run, own_task
 
