@@ -13,7 +13,15 @@ if "NUMBA_CACHE_DIR" not in os.environ:
     os.environ["NUMBA_CACHE_DIR"] = tempfile.mkdtemp(prefix="evsim-kernels-")
     atexit.register(shutil.rmtree, os.environ["NUMBA_CACHE_DIR"], ignore_errors=True)
 
+import pytest  # noqa: E402
 from hypothesis import settings  # noqa: E402
 
 settings.register_profile("evsim", deadline=None, derandomize=True, database=None, max_examples=20)
 settings.load_profile("evsim")
+
+
+@pytest.fixture
+def here(runs, monkeypatch):
+    """A module's own `runs`, a folder, as the working directory."""
+    monkeypatch.chdir(runs)
+    return runs

@@ -37,12 +37,6 @@ def runs(tmp_path_factory):
     return place
 
 
-@pytest.fixture
-def here(runs, monkeypatch):
-    monkeypatch.chdir(runs)
-    return runs
-
-
 FILES = ["MEMORY.md", "Makefile", "cortex_m3.c", "cortex_m3.ld", "memory.json", "net.c", "net.h", "test_main.c"]
 
 

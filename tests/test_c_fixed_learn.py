@@ -10,8 +10,9 @@ from compiled import SANITIZE, compile, folder, needs_arm, needs_gcc, run
 from test_embedded import on_target
 
 from evsim.emit.build import build_files
-from evsim.emit.fixed_learn import FixedLearningModel, fixed_learner
+from evsim.emit.fixed_learn import FixedLearningModel
 from evsim.emit.fixed_lesson import fixed_lesson
+from evsim.emit.learn_report import fixed_learner
 from evsim.emit.vectors import test_main as main_text
 from evsim.exports.trace import choose_inputs
 from evsim.fixed.quantise import quantise

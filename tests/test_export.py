@@ -34,12 +34,6 @@ def runs(tmp_path_factory):
     return place
 
 
-@pytest.fixture
-def here(runs, monkeypatch):
-    monkeypatch.chdir(runs)
-    return runs
-
-
 def test_export_and_verify_a_run(here, capsys):
     capsys.readouterr()
     assert main(["export", "two/seed-1", "--to", "bundle", "--out", "s.bundle", "--json"]) == 0

@@ -36,12 +36,6 @@ def runs(tmp_path_factory):
     return place
 
 
-@pytest.fixture
-def here(runs, monkeypatch):
-    monkeypatch.chdir(runs)
-    return runs
-
-
 def opened(name):
     """What was trained, with its settings and its task."""
     trained, trained.settings = open_run(name)

@@ -12,7 +12,6 @@ from evsim.emit.text import Field, smallest
 from evsim.fixed import learn
 from evsim.fixed.format import Format
 from evsim.fixed.learn import BELOW, ERROR, EXP_END, EXP_POINTS, GRADIENT, RATE
-from evsim.memory import parse_bytes
 
 WIDE = Format(32, 0)
 
@@ -167,27 +166,6 @@ class FixedLearningModel(plain.Model):
             self._same(), weights=weights, first=readout.first.format(k="k"), power=1 << readout.power, refuse=refuse,
             null="" if classes else " || targets == NULL",
         ).strip() + "\n"  # fmt: skip
-
-
-def fixed_learner(model, ram=None):
-    """What the learner of a `FixedLearningModel` takes, as `evsim.emit.learn_report.learner_footprint` tells it.
-
-    ValueError if its state is over `ram` (bytes, or as in "64K").
-    """
-    total, members = model.state_bytes()
-    if ram is not None and total > parse_bytes(ram):
-        told = "take fewer units, or leave --learn out"
-        raise ValueError(f"the network and its learner take {total:,} bytes of RAM, but --ram allows {ram}: {told}")
-    weights = model.n_out * model.parts[-1].inp.sources
-    trained = weights + model.n_out
-    found = {"weights": members["readout_weight"] + members["readout_bias"]}
-    found |= {"gradient": members["weight_gradient"] + members["bias_gradient"], "scratch": members["error"]}
-    found["scratch"] += members["sums64"]
-    return {
-        "method": "readout", "trained": trained, "ram_bytes": total,
-        "ram": {**found, "state": total - sum(found.values())},
-        "multiply_adds": {"gradient": weights, "update": trained, "total": weights + trained},
-    }  # fmt: skip
 
 
 _STEP = Template("""

@@ -115,6 +115,27 @@ def check_ram(net, method, loss, ram):
     raise ValueError(f"{needed}; others would take: {told}; choose one with --method, or take fewer units or weights")
 
 
+def fixed_learner(model, ram=None):
+    """The same of a `evsim.emit.fixed_learn.FixedLearningModel`, whose readout learns.
+
+    ValueError if its state is over `ram` (bytes, or as in "64K").
+    """
+    total, members = model.state_bytes()
+    if ram is not None and total > parse_bytes(ram):
+        told = "take fewer units, or leave --learn out"
+        raise ValueError(f"the network and its learner take {total:,} bytes of RAM, but --ram allows {ram}: {told}")
+    weights = model.n_out * model.parts[-1].inp.sources
+    trained = weights + model.n_out
+    found = {"weights": members["readout_weight"] + members["readout_bias"]}
+    found |= {"gradient": members["weight_gradient"] + members["bias_gradient"], "scratch": members["error"]}
+    found["scratch"] += members["sums64"]
+    return {
+        "method": "readout", "trained": trained, "ram_bytes": total,
+        "ram": {**found, "state": total - sum(found.values())},
+        "multiply_adds": {"gradient": weights, "update": trained, "total": weights + trained},
+    }  # fmt: skip
+
+
 def learner_report(found):
     """The section of the memory report that is about the learner, in Markdown."""
     work = found["multiply_adds"]

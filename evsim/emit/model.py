@@ -10,6 +10,7 @@ from evsim.emit.layers import PartText
 from evsim.emit.mantissas import Mantissas
 from evsim.emit.text import SIZES, Field, Source, comment, size_of
 from evsim.fixed.golden import Golden
+from evsim.fixed.parts import Stack
 
 STATUS = (
     ("OK", "all is well"),
@@ -21,7 +22,7 @@ STATUS = (
 MOST = 65535  # inputs, and units of a layer: an event's index has 16 bits
 
 
-class Model:
+class Model(Stack):
     """The C of a network. parts: `evsim.fixed.parts.Part`s; fixed: the `FixedNetwork` that they are of, or None.
 
     prefix: what all names begin with. ValueError for a layer that is too large, or holds what float32 does not.
@@ -37,7 +38,8 @@ class Model:
                 raise ValueError(f"{part.name} has more than {MOST} units or inputs: C's events count up to that")
         if fixed is None:
             check_range(parts)
-        self.parts, self.prefix, self.fixed = parts, prefix, fixed
+        self.parts, self.prefix = parts, prefix
+        self.fixed: Any = fixed
         self.source = Source()
         self.arithmetic: Any = self._arithmetic()
         self.upper = prefix.upper()
@@ -62,15 +64,7 @@ class Model:
     @property
     def out_format(self):
         """The format of outputs in fixed point."""
-        return self.parts[-1].y_format
-
-    @property
-    def n_in(self):
-        return self.parts[0].inp.sources
-
-    @property
-    def n_out(self):
-        return self.parts[-1].units
+        return self.fixed.out_format
 
     @property
     def event_size(self):

@@ -8,12 +8,12 @@ import numpy as np
 from evsim.check import check_count, check_dtype
 from evsim.checkpoint import rebuild
 from evsim.emit.build import build_files
-from evsim.emit.fixed_learn import FixedLearningModel, fixed_learner
+from evsim.emit.fixed_learn import FixedLearningModel
 from evsim.emit.fixed_lesson import fixed_lesson
 from evsim.emit.footprint import footprint, report
 from evsim.emit.learn_model import LearningModel
 from evsim.emit.learn_plan import plan_learner
-from evsim.emit.learn_report import check_ram, learner_report
+from evsim.emit.learn_report import check_ram, fixed_learner, learner_report
 from evsim.emit.learn_vectors import learning_test, record_learning
 from evsim.emit.model import Model
 from evsim.emit.text import check_identifier

@@ -71,6 +71,20 @@ class Part:
         return binary(self.program)
 
 
+class Stack:
+    """What a list of parts, bottom to top and the readout last, takes and gives."""
+
+    parts: list
+
+    @property
+    def n_in(self):
+        return self.parts[0].inp.sources
+
+    @property
+    def n_out(self):
+        return self.parts[-1].units
+
+
 def divide(net):
     """The parts of an `evsim.Network`, bottom to top, the readout last; numbers in float64."""
     values, masks, parts = net.parameters(), net.masks(), []

@@ -8,7 +8,7 @@ from evsim.check import as_array, check_choice, check_finite, named
 from evsim.fixed.calibrate import ranges
 from evsim.fixed.format import BIT, FURTHEST, Format
 from evsim.fixed.lower import CONSTANT
-from evsim.fixed.parts import Part, divide
+from evsim.fixed.parts import Part, Stack, divide
 from evsim.fixed.table import Table, widest
 from evsim.program import CHANNEL, KEPT, MULTIPLY, NEGATE, SIGMOID, TANH
 
@@ -52,21 +52,13 @@ class FixedPart(Part):
 
 
 @dataclass
-class FixedNetwork:
+class FixedNetwork(Stack):
     """What `quantise` gives. given: format of inputs. parts: `FixedPart`, bottom to top, the readout last."""
 
     parts: list[FixedPart]
     given: Format
     bits: int
     state_bits: int
-
-    @property
-    def n_in(self):
-        return self.parts[0].inp.sources
-
-    @property
-    def n_out(self):
-        return self.parts[-1].units
 
     @property
     def out_format(self):
