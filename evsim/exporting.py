@@ -2,9 +2,8 @@
 
 import inspect
 
-from evsim.build import TASK_OPTIONS, build_task
 from evsim.registry import lookup
-from evsim.results import check_fits, open_run
+from evsim.results import open_run, own_task
 from evsim.runfolder import RunFolder
 
 
@@ -31,15 +30,8 @@ def export_run(run, kind, out, force=False, options=None):
 
 def _task(run, trained, config):
     """The task of a run, on the level that it had reached; what is wrong with it comes with the way around it."""
-    own = ("task", "data", *TASK_OPTIONS)
-    given = {name: config[name] for name in own if name in config}
-    if "data" in given:
-        given["loss"] = trained.loss or config.get("loss")
     try:
-        task = build_task(given, trained.n_out)
-        check_fits(run, trained, task)
-        if task.stage():
-            task.go_on_from(trained.reached)
+        task = own_task(run, trained, config, as_it_was=False)
         task.split("test")
     except (ValueError, TypeError, FileNotFoundError, ImportError) as error:
         told = f"{error}; or give {RunFolder(run).checkpoint}, which is exported without sequences of the task"

@@ -76,10 +76,11 @@ def predict_run(run, data, out, force=False):
     return len(said)
 
 
-def own_task(run, trained, config):
+def own_task(run, trained, config, as_it_was=True):
     """The task that `run` was trained on, on the level that it had reached; config: its settings.
 
-    ValueError for a bare checkpoint, and where what it was trained on has changed or does not fit the network.
+    ValueError for a bare checkpoint, where what it was trained on does not fit the network, and, with as_it_was, where
+    that has changed since.
     """
     if not config:
         raise ValueError(f"{run} names no task: give the folder of a run")
@@ -87,10 +88,11 @@ def own_task(run, trained, config):
     if "data" in given:
         given["loss"] = _loss(trained, {}, config)
     task = build_task(given, trained.n_out)
-    if config.get("data_digest") not in (None, task.digest):
-        what = given.get("data") or given.get("text", "the text")
-        raise ValueError(f"{what} has changed since the run began: bring back what it was trained on")
-    _check_symbols(run, config, task)
+    if as_it_was:
+        if config.get("data_digest") not in (None, task.digest):
+            what = given.get("data") or given.get("text", "the text")
+            raise ValueError(f"{what} has changed since the run began: bring back what it was trained on")
+        _check_symbols(run, config, task)
     check_fits(run, trained, task)
     if task.stage():
         task.go_on_from(trained.reached)

@@ -78,10 +78,6 @@ class Floats:
         """What the text of a helper must know."""
         return {}
 
-    def quantise(self, x):
-        """Numbers as the input events' values."""
-        return np.asarray(x, np.float32)
-
     def refuse(self, value):
         """When an input event's value cannot be used."""
         return f"!({value} - {value} == 0.0f)"

@@ -118,9 +118,6 @@ class Mantissas:
         wide = f"int{self.fixed.state_bits * 2}_t"
         return {"value": self.value, "wide": wide, "points": points, "last": last, "top": top}
 
-    def quantise(self, x):
-        return self.fixed.given.quantise(x)
-
     def refuse(self, value):
         form = self.fixed.given
         below = f"{value} < -{form.top}"
